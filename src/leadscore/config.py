@@ -1,0 +1,447 @@
+"""``funnel.toml`` to frozen, checked settings; the presets.
+
+Every number that changes a prediction stands here, with its default.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import datetime
+from importlib.resources import files
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.functional_validators import AfterValidator
+
+from leadscore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE = "funnel.toml"
+# One int64 key holds 11 bits of lead and 52 bits of microseconds, which are 142 years.
+MAX_YEARS = 140
+
+T = TypeVar("T")
+
+
+def _distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    repeated = sorted({str(value) for value in values if values.count(value) > 1})
+    if repeated:
+        raise ValueError(f"named twice: {', '.join(repeated)}")
+    return values
+
+
+def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
+    if any(later <= earlier for earlier, later in pairwise(values)):
+        raise ValueError("must go up")
+    return values
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Names = Annotated[tuple[Name, ...], AfterValidator(_distinct)]
+Days = Annotated[int, Field(ge=1, le=3650)]
+AscendingDays = Annotated[tuple[Days, ...], AfterValidator(_ascending)]
+TableName = Literal["leads", "transitions", "touches", "changes"]
+TABLES: tuple[TableName, ...] = ("leads", "transitions", "touches", "changes")
+
+
+class Section(BaseModel):
+    """A table of ``funnel.toml``: frozen, and no setting that nobody reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Stages(Section):
+    """The steps of the funnel.
+
+    Attributes
+    ----------
+    stages : tuple of str
+        In order; the last is the win.
+    lost : tuple of str
+        The names that mean lost. Several names are one lost state.
+    handoff : (str, str)
+        The step that the list is for: leads up to its first stage stand in the first list, ordered by the
+        probability of its second.
+    """
+
+    stages: Annotated[Names, Field(min_length=2, max_length=20)]
+    lost: Names = ("lost",)
+    handoff: tuple[Name, Name]
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        both = sorted(set(self.stages) & set(self.lost))
+        if both:
+            raise ValueError(f"both a stage and a lost name: {', '.join(both)}")
+        if unknown := [stage for stage in self.handoff if stage not in self.stages]:
+            raise ValueError(f"handoff names unknown stages: {', '.join(unknown)}")
+        if self.stages.index(self.handoff[0]) >= self.stages.index(self.handoff[1]):
+            raise ValueError(
+                f"handoff must lead forward: {self.handoff[0]} does not come before {self.handoff[1]}"
+            )
+        return self
+
+
+class Times(Section):
+    """How the source writes times.
+
+    Attributes
+    ----------
+    known_until : datetime with time zone, optional
+        The end of the recorded history. It is said here or by the export (``--known-until``), never guessed.
+    timezone : str, optional
+        IANA name of the zone of naive times; also the zone of mornings and of the calendar. Without it a naive
+        time is an error, and mornings and calendar are in UTC.
+    whole_days : tuple of str
+        Columns as ``table.column`` whose times mean a day. A whole day is known at its end. A date written
+        without a time is always a whole day.
+    years : (int, int)
+        First and last year that a time may lie in; at most 140 years.
+    """
+
+    known_until: datetime | None = None
+    timezone: str | None = None
+    whole_days: Names = ()
+    years: tuple[int, int] = (1990, 2100)
+
+    @field_validator("known_until")
+    @classmethod
+    def _aware(cls, moment: datetime | None) -> datetime | None:
+        if moment is not None and moment.tzinfo is None:
+            raise ValueError("needs a time zone: write 2024-03-04T09:00:00Z")
+        return moment
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, name: str | None) -> str | None:
+        if name is not None and name not in available_timezones():
+            raise ValueError(f"no such time zone: {name!r}; write an IANA name such as Europe/Berlin")
+        return name
+
+    @field_validator("whole_days")
+    @classmethod
+    def _columns(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        for column in columns:
+            table, _, name = column.partition(".")
+            if table not in TABLES or name not in {"created_at", "occurred_at", "recorded_at"}:
+                raise ValueError(
+                    f"{column!r} is no time column: write table.column, such as leads.created_at"
+                )
+        return columns
+
+    @field_validator("years")
+    @classmethod
+    def _span(cls, years: tuple[int, int]) -> tuple[int, int]:
+        first, last = years
+        if not (1 <= first <= last <= 9998 and last - first < MAX_YEARS):
+            raise ValueError(f"must go up and span at most {MAX_YEARS} years, got {first} to {last}")
+        return years
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Zone of mornings and of the calendar."""
+        return ZoneInfo(self.timezone or "UTC")
+
+
+class Owners(Section):
+    """The people who work the leads.
+
+    Attributes
+    ----------
+    capacity : int
+        Leads that one owner can contact in a day.
+    """
+
+    capacity: Annotated[int, Field(ge=1, le=100_000)] = 20
+
+
+class Attributes(Section):
+    """Columns of ``leads`` that are fixed when the lead is created.
+
+    What sales fill in later is the future of the lead: it belongs in the dated rows of ``changes``.
+    """
+
+    numbers: Names = ()
+    categories: Names = ()
+
+
+class Table(Section):
+    """Where a table comes from, where it is not ``<name>.parquet`` or ``<name>.csv`` in the folder.
+
+    Attributes
+    ----------
+    file : str, optional
+        File in the folder, ``.csv`` or ``.parquet``.
+    query : str, optional
+        SQL whose result is the table; needs ``[source] url``.
+    columns : dict of str to str
+        Our name to the source's, where they differ.
+    """
+
+    file: Name | None = None
+    query: Name | None = None
+    columns: dict[Name, Name] = {}
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.file is not None and self.query is not None:
+            raise ValueError("has both a file and a query; leave one")
+        return self
+
+
+class Source(Section):
+    """The database that the queries go to.
+
+    Attributes
+    ----------
+    url : str, optional
+        SQLAlchemy URL; ``${NAME}`` in it is read from the environment, so that no password stands here.
+    """
+
+    url: Name | None = None
+
+
+class FeatureSettings(Section):
+    """What the model sees.
+
+    Attributes
+    ----------
+    windows_days : tuple of int
+        How far back the counts look.
+    calendar : tuple of str
+        Which of ``hour``, ``weekday``, ``month`` of ``as_of`` are columns. Month needs years of history.
+    min_category_leads : int
+        A category, kind or agent of fewer training leads than this is ``__other__``.
+    """
+
+    windows_days: Annotated[AscendingDays, Field(min_length=1, max_length=12)] = (1, 3, 7, 14, 30, 90)
+    calendar: Annotated[tuple[Literal["hour", "weekday", "month"], ...], AfterValidator(_distinct)] = (
+        "hour",
+        "weekday",
+    )
+    min_category_leads: Annotated[int, Field(ge=1)] = 20
+
+
+class ExampleSettings(Section):
+    """Which moments of a lead's past are learnt from.
+
+    Attributes
+    ----------
+    grid_days : tuple of int
+        Days after entering a stage at which the lead, if still there, is an example.
+    morning_hour : int
+        Hour of the day, in ``time.timezone``, at which a team looks at its list.
+    mornings_every_days : int
+        Days from one training morning to the next.
+    judged_every_days : int
+        Days from one morning of the judging to the next.
+    max_examples : int
+        Leads are sampled, by a hash of their ``lead_id``, so that training has about this many examples at most.
+    """
+
+    grid_days: AscendingDays = (1, 2, 4, 8, 16, 32, 64, 128)
+    morning_hour: Annotated[int, Field(ge=0, le=23)] = 8
+    mornings_every_days: Days = 5
+    judged_every_days: Days = 3
+    max_examples: Annotated[int, Field(ge=1_000)] = 500_000
+
+
+class LightGBMSettings(Section):
+    """Settings of the trees, under LightGBM's own names.
+
+    Attributes
+    ----------
+    rounds : int
+        Trees per stage, where the history is too short to find the number on a later block.
+    max_rounds : int
+        Most trees per stage, where it is not.
+    early_stopping_rounds : int
+        Rounds without improvement on the later block after which the search for the number ends.
+    min_outcome_leads : int
+        A stage with fewer leads of either outcome is served its base rate.
+    """
+
+    rounds: Annotated[int, Field(ge=1, le=10_000)] = 150
+    max_rounds: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    early_stopping_rounds: Annotated[int, Field(ge=1)] = 30
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
+    num_leaves: Annotated[int, Field(ge=2, le=4096)] = 7
+    min_data_in_leaf: Annotated[int, Field(ge=1)] = 50
+    lambda_l2: Annotated[float, Field(ge=0)] = 5.0
+    feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
+    bagging_fraction: Annotated[float, Field(gt=0, le=1)] = 0.8
+    max_bin: Annotated[int, Field(ge=2, le=255)] = 127
+    cat_smooth: Annotated[float, Field(ge=0)] = 50.0
+    extra_trees: bool = True
+    min_outcome_leads: Annotated[int, Field(ge=2)] = 40
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1
+
+
+class Funnel(Section):
+    """A checked ``funnel.toml``."""
+
+    funnel: Stages
+    horizon_days: dict[Name, Days]
+    time: Times = Times()
+    owner: Owners = Owners()
+    attributes: Attributes = Attributes()
+    changes: Attributes = Attributes()
+    tables: dict[TableName, Table] = {}
+    source: Source = Source()
+    features: FeatureSettings = FeatureSettings()
+    examples: ExampleSettings = ExampleSettings()
+    lightgbm: LightGBMSettings = LightGBMSettings()
+
+    @field_validator("horizon_days")
+    @classmethod
+    def _of_later_stages(cls, days: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+        stages: Stages | None = info.data.get("funnel")
+        if stages is None:  # already reported
+            return days
+        later = stages.stages[1:]
+        missing = [stage for stage in later if stage not in days]
+        unknown = [stage for stage in days if stage not in later]
+        if missing or unknown:
+            raise ValueError(
+                "must name each stage but the first"
+                + (f"; missing: {', '.join(missing)}" if missing else "")
+                + (f"; unknown: {', '.join(unknown)}" if unknown else "")
+            )
+        return days
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        fixed = {*self.attributes.numbers, *self.attributes.categories}
+        dated = {*self.changes.numbers, *self.changes.categories}
+        twice = sorted(
+            (fixed & dated)
+            | (set(self.attributes.numbers) & set(self.attributes.categories))
+            | (set(self.changes.numbers) & set(self.changes.categories))
+        )
+        if twice:
+            raise ValueError(f"attributes declared in two ways: {', '.join(twice)}")
+        queries = [name for name, table in self.tables.items() if table.query is not None]
+        if queries and self.source.url is None:
+            raise ValueError(f"[tables.{queries[0]}] has a query; say in [source] url where it goes")
+        return self
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages in order; the last is the win."""
+        return self.funnel.stages
+
+    @property
+    def later_stages(self) -> tuple[str, ...]:
+        """The stages that can be reached: all but the first."""
+        return self.funnel.stages[1:]
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """Horizon of each of ``later_stages``, in days."""
+        return tuple(self.horizon_days[stage] for stage in self.later_stages)
+
+    @property
+    def lost_code(self) -> int:
+        """Code of the lost state: one past the win."""
+        return len(self.funnel.stages)
+
+
+def presets() -> tuple[str, ...]:
+    """Names of the funnels that ship with the package."""
+    return tuple(
+        sorted(
+            entry.name.removesuffix(".toml")
+            for entry in files("leadscore.presets").iterdir()
+            if entry.name.endswith(".toml")
+        )
+    )
+
+
+def parse_funnel(text: str, where: str = FILE) -> Funnel:
+    """Check the text of a ``funnel.toml``; ``preset`` in it names the settings that it changes.
+
+    Raises
+    ------
+    ConfigError
+        The text is not TOML, or a setting is missing, unknown or impossible. The message names every bad
+        setting, not only the first.
+    """
+    settings = _toml(text, where)
+    name = settings.pop("preset", None)
+    if name is not None:
+        if name not in presets():
+            raise ConfigError(f"{where}: preset: {name!r} is none of {', '.join(presets())}")
+        settings = _merged(_toml((files("leadscore.presets") / f"{name}.toml").read_text(), name), settings)
+    return funnel_of(settings, where)
+
+
+def funnel_of(settings: dict[str, Any], where: str = FILE) -> Funnel:
+    """Check settings that were read elsewhere, such as those that a model carries.
+
+    Raises
+    ------
+    ConfigError
+        As `parse_funnel`.
+    """
+    try:
+        return Funnel.model_validate(settings)
+    except ValidationError as error:
+        lines = [
+            f"  {_place(each['loc'])}{each['msg'].removeprefix('Value error, ')}" for each in error.errors()
+        ]
+        raise ConfigError(
+            f"{where}: {len(lines)} bad setting{'s' if len(lines) != 1 else ''}\n" + "\n".join(lines)
+        ) from None
+
+
+def read_funnel(path: Path) -> Funnel:
+    """Read and check a ``funnel.toml``.
+
+    Raises
+    ------
+    ConfigError
+        There is no such file, or as `parse_funnel`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file; a data set is a folder with a {FILE} and its tables"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    return parse_funnel(text, str(path))
+
+
+def _toml(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not TOML: {error}") from None
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    return f"{'.'.join(map(str, loc))}: " if loc else ""
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    # A funnel with stages of its own has horizons of its own: the preset's would be of unknown stages.
+    if "stages" in over.get("funnel", {}):
+        under = {key: value for key, value in under.items() if key not in {"funnel", "horizon_days"}}
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(under.get(key), dict)
+        merged[key] = _merged(under[key], value) if both else value
+    return merged

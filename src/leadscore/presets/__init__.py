@@ -1,0 +1,1 @@
+"""Funnels that ship with the package, as TOML that `config` reads."""
