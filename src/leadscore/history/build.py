@@ -1,0 +1,174 @@
+"""From checked tables to lines of time."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from leadscore.errors import DataError, Problem
+from leadscore.history.history import History
+from leadscore.history.line import Changes, Steps, Touches, line_order, newest_known, starts
+from leadscore.history.tables import Coded
+from leadscore.history.touches import VALUE_UNIT
+from leadscore.history.vocabulary import Vocabulary, kinds_of, names_of, recode
+
+if TYPE_CHECKING:
+    from leadscore.config import Funnel
+    from leadscore.history.line import Float64s, Int32s, Int64s
+    from leadscore.history.tables import ChangeTable, LeadTable, Tables, TouchTable, TransitionTable
+
+log = logging.getLogger(__name__)
+
+
+def build_history(tables: Tables, funnel: Funnel) -> History:
+    """Sort checked tables into lines of time; leads with ``do_not_score`` are left out.
+
+    Raises
+    ------
+    DataError
+        The values of one lead's touches sum to more than fixed-point numbers hold.
+    """
+    leads = tables.leads
+    order = _by_id(leads)
+    place = np.full(len(leads.ids), -1, np.int64)
+    place[order] = np.arange(len(order))
+    vocabulary = _vocabulary(tables)
+    names = vocabulary.categories
+    return History(
+        funnel=funnel,
+        vocabulary=vocabulary,
+        ids=leads.ids[order],
+        created=leads.created[order],
+        known=leads.known[order],
+        touches=_touches(tables.touches, place, len(order), vocabulary),
+        steps=_steps(tables.transitions, place, leads.created[order]),
+        numbers={name: column[order] for name, column in leads.numbers.items()},
+        categories={name: _coded(column, names[name])[order] for name, column in leads.categories.items()},
+        changes={
+            name: _changes(table, place, len(order), names.get(name))
+            for name, table in tables.changes.items()
+        },
+        known_until=tables.known_until,
+        left_out=len(leads.ids) - len(order),
+    )
+
+
+def _by_id(leads: LeadTable) -> Int64s:
+    """Rows of the leads that may be scored, in order of ``lead_id``."""
+    order = pc.sort_indices(pa.array(leads.ids, pa.large_string())).to_numpy().astype(np.int64)
+    return order[~leads.do_not_score[order]]
+
+
+def _vocabulary(tables: Tables) -> Vocabulary:
+    by = tables.touches.by
+    coded = tables.leads.categories | {
+        name: table.value for name, table in tables.changes.items() if isinstance(table.value, Coded)
+    }
+    return Vocabulary(
+        kinds=kinds_of(tables.touches.kind.names),
+        agents=names_of(by.names if by else ()),
+        categories={name: names_of(column.names) for name, column in coded.items()},
+    )
+
+
+def _coded(column: Coded, names: tuple[str, ...]) -> Int32s:
+    return recode(column.codes, column.names, names)
+
+
+def _touches(table: TouchTable, place: Int64s, n_leads: int, vocabulary: Vocabulary) -> Touches:
+    lead = place[table.lead]
+    kind = _coded(table.kind, vocabulary.kinds).astype(np.int16)
+    by = None if table.by is None else _coded(table.by, vocabulary.agents)
+    value = None if table.value is None else _fixed_point(table.value)
+    extra = [column for column in (table.direction, by, value) if column is not None]
+    order = _kept_order(lead, table.known, n_leads, [kind, *extra])
+    line = Touches(
+        start=starts(lead[order], n_leads),
+        known=table.known[order],
+        kind=kind[order],
+        direction=None if table.direction is None else table.direction[order],
+        by=None if by is None else by[order],
+        value=None if value is None else value[order],
+    )
+    _check_sums(line)
+    return line
+
+
+def _kept_order(
+    lead: Int64s, known: Int64s, n_leads: int, ties: list[np.typing.NDArray[np.generic]]
+) -> Int64s:
+    """Rows in order of (lead, known time), without those of leads that were left out (place -1)."""
+    kept = np.flatnonzero(lead >= 0)
+    if len(kept) == len(lead):
+        return line_order(lead, known, n_leads, ties)
+    return kept[line_order(lead[kept], known[kept], n_leads, [tie[kept] for tie in ties])]
+
+
+def _fixed_point(value: Float64s) -> Int64s:
+    return np.rint(np.nan_to_num(value) * VALUE_UNIT).astype(np.int64)
+
+
+def _check_sums(line: Touches) -> None:
+    if line.value is None or not len(line):
+        return
+    lead = np.flatnonzero(np.diff(line.start))
+    most = np.add.reduceat(np.abs(line.value).astype(np.float64), line.start[lead])
+    too_large = lead[most >= 2.0**62]
+    if len(too_large):
+        raise DataError(
+            (
+                Problem(
+                    "touches",
+                    "value",
+                    f"the values of one lead must sum to less than {2**62 // VALUE_UNIT:.1e}",
+                    "Give the values in a larger unit.",
+                    len(too_large),
+                ),
+            )
+        )
+
+
+def _steps(table: TransitionTable, place: Int64s, created: Int64s) -> Steps:
+    lead = place[table.lead]
+    order = _kept_order(lead, table.known, len(created), [table.occurred, table.stage])
+    lead, occurred, stage = lead[order], table.occurred[order], table.stage[order]
+    known = table.known[order]
+    newest = newest_known(lead, occurred, stage)
+    lead, occurred, stage, known = lead[newest], occurred[newest], stage[newest], known[newest]
+    first = _first_of_lead(lead)
+    step = stage != np.where(first, 0, np.roll(stage, 1))
+    log.info(
+        "%d transitions: %d steps, %d older than what was known, %d repeats",
+        len(order),
+        np.count_nonzero(step),
+        len(order) - len(lead),
+        np.count_nonzero(~step),
+    )
+    lead, occurred, stage, known = lead[step], occurred[step], stage[step], known[step]
+    first = _first_of_lead(lead)
+    return Steps(
+        start=starts(lead, len(created)),
+        known=known,
+        occurred=occurred,
+        stage=stage,
+        # A step may be older than the CRM's record of its lead.
+        since=np.where(first, np.minimum(created[lead], occurred), np.roll(occurred, 1)),
+        left=np.where(first, np.int8(0), np.roll(stage, 1)),
+    )
+
+
+def _first_of_lead(lead: Int64s) -> np.typing.NDArray[np.bool_]:
+    return np.concatenate(([True], lead[1:] != lead[:-1]))[: len(lead)]
+
+
+def _changes(table: ChangeTable, place: Int64s, n_leads: int, names: tuple[str, ...] | None) -> Changes:
+    value = _coded(table.value, names or ()) if isinstance(table.value, Coded) else table.value
+    lead = place[table.lead]
+    order = _kept_order(lead, table.known, n_leads, [table.occurred, value])
+    newest = newest_known(lead[order], table.occurred[order], value[order])
+    order = order[newest]
+    return Changes(start=starts(lead[order], n_leads), known=table.known[order], value=value[order])

@@ -1,0 +1,128 @@
+"""The recorded history of a funnel as lines of time, and the one gate to it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from leadscore.history.snapshot import Snapshot
+from leadscore.history.vocabulary import Vocabulary, recode
+from leadscore.history.zone import standard_offset
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from leadscore.config import Funnel
+    from leadscore.history.line import Changes, Float64s, Int32s, Int64s, Steps, Strings, Touches
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Everything that ever happened to every lead that may be scored.
+
+    Leads stand in order of ``lead_id``. Leads with ``do_not_score`` are not in it.
+
+    Attributes
+    ----------
+    funnel : Funnel
+        The settings it was read with.
+    vocabulary : Vocabulary
+        What the codes mean.
+    ids : ndarray of object (str), shape (n_leads,)
+        ``lead_id``.
+    created, known : ndarray of int64, shape (n_leads,)
+        When the lead was created, and when we knew of it.
+    touches, steps : Touches, Steps
+        Lines of time.
+    numbers : dict of str to ndarray of float64, shape (n_leads,)
+        Attributes fixed at creation; NaN where missing.
+    categories : dict of str to ndarray of int32, shape (n_leads,)
+        Attributes fixed at creation; codes in ``vocabulary.categories``.
+    changes : dict of str to Changes
+        Attributes that change.
+    known_until : int
+        End of the recorded history.
+    left_out : int
+        Leads with ``do_not_score``.
+    """
+
+    funnel: Funnel
+    vocabulary: Vocabulary
+    ids: Strings
+    created: Int64s
+    known: Int64s
+    touches: Touches
+    steps: Steps
+    numbers: dict[str, Float64s]
+    categories: dict[str, Int32s]
+    changes: dict[str, Changes]
+    known_until: int
+    left_out: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all that is known and when, in hexadecimal; the order of the input's rows does not matter."""
+        digest = hashlib.sha256("\n".join(self.ids).encode())
+        digest.update(repr((self.known_until, self.vocabulary)).encode())
+        lines = (self.touches, self.steps, *(self.changes[name] for name in sorted(self.changes)))
+        fixed = (*(self.numbers[name] for name in sorted(self.numbers)), self.created, self.known)
+        coded = (self.categories[name] for name in sorted(self.categories))
+        columns = (getattr(line, field.name) for line in lines for field in fields(line))
+        for column in (*fixed, *coded, *columns):
+            if column is not None:
+                digest.update(np.ascontiguousarray(column).data)
+        return digest.hexdigest()
+
+    @property
+    def day_begins(self) -> int:
+        """Microseconds by which standard time in the funnel's zone is ahead of UTC."""
+        return standard_offset(self.funnel.time.zone)
+
+    def at(self, lead: npt.ArrayLike, as_of: npt.ArrayLike) -> Snapshot:
+        """What was known of each ``lead`` (its position) at its ``as_of``; the only way into the history.
+
+        Parameters
+        ----------
+        lead, as_of : array_like of int64, shape (n_examples,)
+            Any leads at any moments, in any order.
+
+        Raises
+        ------
+        ValueError
+            The arrays differ in length, or a lead is not in the history.
+        """
+        leads, moments = np.asarray(lead, np.int64), np.asarray(as_of, np.int64)
+        if leads.ndim != 1 or leads.shape != moments.shape:
+            raise ValueError(
+                f"lead and as_of must be as long as each other, got {leads.shape} and {moments.shape}"
+            )
+        if len(leads) and not (leads.min() >= 0 and leads.max() < len(self)):
+            raise ValueError(f"lead must be in 0 to {len(self) - 1}, got {leads.min()} to {leads.max()}")
+        return Snapshot(leads, moments, self)
+
+    def coded(self, vocabulary: Vocabulary) -> History:
+        """The same history under another vocabulary, such as the one that a model was trained with."""
+        old, touches = self.vocabulary, self.touches
+        by = None if touches.by is None else recode(touches.by, old.agents, vocabulary.agents)
+        kind = recode(touches.kind, old.kinds, vocabulary.kinds).astype(np.int16)
+        names = vocabulary.categories
+        return replace(
+            self,
+            vocabulary=vocabulary,
+            touches=replace(touches, kind=kind, by=by),
+            categories={
+                name: recode(codes, old.categories[name], names[name])
+                for name, codes in self.categories.items()
+            },
+            changes={
+                name: replace(line, value=recode(line.value, old.categories[name], names[name]))
+                if name in names
+                else line
+                for name, line in self.changes.items()
+            },
+        )

@@ -1,0 +1,236 @@
+"""Lines of time: events of one sort, sorted by (lead, known time).
+
+All times are microseconds since 1970 UTC in int64. Known time is the later of ``occurred_at`` and
+``recorded_at``. A line is read at positions: how many of its events were known at a moment.
+
+The worked example of this package: lead A has calls known on 2024-03-04 09:00 and 2024-03-06 09:00. At
+2024-03-04 09:00 its position is 1 (what is known at ``as_of`` counts), a microsecond earlier it is 0.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Bools = npt.NDArray[np.bool_]
+Int8s = npt.NDArray[np.int8]
+Int16s = npt.NDArray[np.int16]
+Int32s = npt.NDArray[np.int32]
+Int64s = npt.NDArray[np.int64]
+Float32s = npt.NDArray[np.float32]
+Float64s = npt.NDArray[np.float64]
+Strings = npt.NDArray[np.object_]
+
+SECOND = 1_000_000
+HOUR = 3_600 * SECOND
+DAY = 24 * HOUR
+
+# A sort key holds the lead's place in its block above 52 bits of microseconds (142 years).
+TIME_BITS = 52
+LEADS_PER_KEY = 1 << (63 - TIME_BITS)
+MOST_LEADS = LEADS_PER_KEY << 16
+
+SomeLine = TypeVar("SomeLine", bound="Line")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Events of one sort, sorted by (lead, known time).
+
+    Attributes
+    ----------
+    start : ndarray of int64, shape (n_leads + 1,)
+        Events of lead ``i`` are the rows ``start[i]`` to ``start[i + 1]``.
+    known : ndarray of int64, shape (n_events,)
+        When we knew of the event.
+    """
+
+    start: Int64s
+    known: Int64s
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+    @property
+    def lead(self) -> Int64s:
+        """Lead of each event, shape (n_events,)."""
+        return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
+
+    def positions(self, lead: Int64s, moment: Int64s) -> Int64s:
+        """Row after the last event of ``lead`` known at ``moment``, shape (n_examples,).
+
+        Always in ``start[lead]`` to ``start[lead + 1]``, so the events known are the rows from ``start[lead]``
+        up to it. Leads that lie further apart than one sort key reaches are searched block by block.
+        """
+        if not len(lead):
+            return np.empty(0, np.int64)
+        first, last = int(lead.min()), int(lead.max())
+        if last - first < LEADS_PER_KEY:
+            return self._positions_in_block(lead, moment, first, last)
+        found = np.empty(len(lead), np.int64)
+        block = lead // LEADS_PER_KEY
+        order = np.argsort(block, kind="stable")
+        for rows in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
+            found[rows] = self.positions(lead[rows], moment[rows])
+        return found
+
+    def _positions_in_block(self, lead: Int64s, moment: Int64s, first: int, last: int) -> Int64s:
+        begin, end = int(self.start[first]), int(self.start[last + 1])
+        if begin == end:
+            return np.full(len(lead), begin)
+        known = self.known[begin:end]
+        origin = int(known.min()) - 1
+        span = int(known.max()) - origin
+        owner = np.repeat(np.arange(last - first + 1) << TIME_BITS, np.diff(self.start[first : last + 2]))
+        # side="right": what is known at as_of counts. Lead A at 2024-03-04 09:00:00 sees the call known at
+        # 09:00:00.000000 and no later one. Moments before the first event or after the last are moved to
+        # them, so that a moment never runs into another lead's part of the key.
+        keys = owner + (known - origin)
+        wanted = ((lead - first) << TIME_BITS) + np.clip(moment - origin, 0, span)
+        return begin + keys.searchsorted(wanted, side="right")
+
+    def rows(self: SomeLine, kept: Bools) -> SomeLine:
+        """The line without the events that are not ``kept``."""
+        before = np.concatenate(([0], np.cumsum(kept)))
+        arrays = {
+            field.name: getattr(self, field.name)[kept]
+            for field in fields(self)
+            if field.name != "start" and getattr(self, field.name) is not None
+        }
+        return replace(self, start=before[self.start], **arrays)
+
+
+@dataclass(frozen=True, slots=True)
+class Touches(Line):
+    """Touches of every lead.
+
+    Attributes
+    ----------
+    kind : ndarray of int16, shape (n_events,)
+        Code in ``Vocabulary.kinds``.
+    direction : ndarray of int8, shape (n_events,), optional
+        0 not said, 1 inbound, 2 outbound.
+    by : ndarray of int32, shape (n_events,), optional
+        Code in ``Vocabulary.agents``.
+    value : ndarray of int64, shape (n_events,), optional
+        Millionths of the source's unit; 0 where there was none. Integers, because running sums of floats
+        differ in the last bits between one lead and a crowd.
+    """
+
+    kind: Int16s
+    direction: Int8s | None = None
+    by: Int32s | None = None
+    value: Int64s | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Steps(Line):
+    """Moves of every lead to another stage, as they became known.
+
+    A transition that is older than the stage the lead is known to stand in, or that repeats it, is no step.
+
+    Attributes
+    ----------
+    occurred : ndarray of int64, shape (n_events,)
+        When the lead entered the stage. Never falls within a lead.
+    stage : ndarray of int8, shape (n_events,)
+        Code of the stage entered: its place in the funnel, or one past the win for lost.
+    since : ndarray of int64, shape (n_events,)
+        When the lead entered the stage that it left.
+    left : ndarray of int8, shape (n_events,)
+        Code of the stage that it left; the first stage for the first step.
+    """
+
+    occurred: Int64s
+    stage: Int8s
+    since: Int64s
+    left: Int8s
+
+
+@dataclass(frozen=True, slots=True)
+class Changes(Line):
+    """Values that one attribute took, as they became known; values older than the one known are left out.
+
+    Attributes
+    ----------
+    value : ndarray of int32 (a code) or float64 (a number), shape (n_events,)
+        What the attribute changed to.
+    """
+
+    value: Int32s | Float64s
+
+
+def line_order(lead: Int64s, known: Int64s, n_leads: int, ties: Sequence[npt.NDArray[np.generic]]) -> Int64s:
+    """Rows in order of (lead, known time), equal ones in order of ``ties``; shape (n_events,).
+
+    ``ties`` make the order independent of the order of the input. One pass deals the rows into blocks of
+    leads, then each block is sorted in cache.
+    """
+    if n_leads > MOST_LEADS:
+        raise ValueError(f"{n_leads} leads; one line holds at most {MOST_LEADS}")
+    if not len(lead):
+        return np.empty(0, np.int64)
+    block = (lead // LEADS_PER_KEY).astype(np.uint16)
+    order = np.argsort(block, kind="stable")
+    edges = np.concatenate(([0], np.cumsum(np.bincount(block))))
+
+    def sort(number: int) -> None:
+        rows = order[edges[number] : edges[number + 1]]
+        if len(rows):
+            rows[:] = rows[_block_order(lead[rows] % LEADS_PER_KEY, known[rows], [tie[rows] for tie in ties])]
+
+    if len(edges) == 2:
+        sort(0)
+    else:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(sort, range(len(edges) - 1)))
+    return order
+
+
+def _block_order(place: Int64s, known: Int64s, ties: Sequence[npt.NDArray[np.generic]]) -> Int64s:
+    key = (place.astype(np.int64) << TIME_BITS) + (known - known.min())
+    order = np.argsort(key)
+    key = key[order]
+    same = key[1:] == key[:-1]
+    if ties and same.any():
+        tied = np.flatnonzero(np.concatenate((same, [False])) | np.concatenate(([False], same)))
+        rows = order[tied]
+        order[tied] = rows[np.lexsort((*(tie[rows] for tie in reversed(ties)), key[tied]))]
+    return order
+
+
+def starts(lead: Int64s, n_leads: int) -> Int64s:
+    """First row of each lead, and the end; shape (n_leads + 1,)."""
+    return np.concatenate(([0], np.cumsum(np.bincount(lead, minlength=n_leads))))
+
+
+def newest_known(lead: Int64s, occurred: Int64s, rank: npt.NDArray[np.generic]) -> Bools:
+    """Which events, in the order they became known, are then the newest known of their lead; shape (n_events,).
+
+    An old event recorded late is not. Of events that occurred at the same moment the one of higher ``rank``
+    is newer; of equal ones the first to be known.
+    """
+    if not len(lead):
+        return np.empty(0, np.bool_)
+    order = np.lexsort((rank, occurred, lead))
+    same = np.concatenate(
+        (
+            [False],
+            (lead[order][1:] == lead[order][:-1])
+            & (occurred[order][1:] == occurred[order][:-1])
+            & (rank[order][1:] == rank[order][:-1]),
+        )
+    )
+    age = np.empty(len(lead), np.int64)
+    age[order] = np.cumsum(~same)
+    # Ages grow from lead to lead, so a running maximum over all leads is one within each lead.
+    newest = np.maximum.accumulate(age)
+    return np.concatenate(([True], newest[1:] > newest[:-1]))

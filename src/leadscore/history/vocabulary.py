@@ -1,0 +1,56 @@
+"""Which names have a code of their own; fixed at training and carried by the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from leadscore.history.line import Int16s, Int32s
+
+    IntegerCodes = Int16s | Int32s
+
+OTHER = "__other__"
+MISSING = "__missing__"
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Names in order of their codes.
+
+    A name that is not in its list has the code of `OTHER`, a missing one that of `MISSING`.
+
+    Attributes
+    ----------
+    kinds : tuple of str
+        Kinds of touch.
+    agents : tuple of str
+        Who on our side.
+    categories : dict of str to tuple of str
+        Values of each attribute that is a category.
+    """
+
+    kinds: tuple[str, ...]
+    agents: tuple[str, ...]
+    categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def names_of(seen: Iterable[str]) -> tuple[str, ...]:
+    """A list of a vocabulary: the names in alphabetical order, then `OTHER` and `MISSING`."""
+    return (*sorted(set(seen) - {OTHER, MISSING}), OTHER, MISSING)
+
+
+def kinds_of(seen: Iterable[str]) -> tuple[str, ...]:
+    """The kinds of a vocabulary: in alphabetical order, then `OTHER`. No touch is without a kind."""
+    return names_of(seen)[:-1]
+
+
+def recode(codes: IntegerCodes, before: tuple[str, ...], after: tuple[str, ...]) -> Int32s:
+    """Codes in the list ``after`` of names coded in the list ``before``; -1 is missing."""
+    place = {name: code for code, name in enumerate(after)}
+    moved = [*(place.get(name, place[OTHER]) for name in before), place.get(MISSING, -1)]
+    return np.array(moved, np.int32)[codes]
