@@ -1,0 +1,132 @@
+"""Which moments of which leads to learn from and to judge on; splits in time."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pandas.util import hash_array
+
+from leadscore.funnel import open_stays
+from leadscore.history import DAY
+from leadscore.history.zone import EPOCH, micros
+
+if TYPE_CHECKING:
+    from leadscore.config import Funnel
+    from leadscore.funnel import Stays
+    from leadscore.history import History
+    from leadscore.history.line import Bools, Float32s, Int64s
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Leads at moments, in order of (lead, as_of), each once.
+
+    Attributes
+    ----------
+    lead, as_of : ndarray of int64, shape (n_examples,)
+        Position of the lead in the history; microseconds since 1970 UTC.
+    on_morning : ndarray of bool, shape (n_examples,)
+        Whether ``as_of`` is a morning at which a team would look at its list.
+    """
+
+    lead: Int64s
+    as_of: Int64s
+    on_morning: Bools
+
+    def __len__(self) -> int:
+        return len(self.lead)
+
+    def of(self, kept: Bools) -> Examples:
+        """The examples that are kept."""
+        return Examples(self.lead[kept], self.as_of[kept], self.on_morning[kept])
+
+
+def learning_examples(history: History) -> Examples:
+    """Moments to learn from: each entry into an open stage, a widening grid of days after it, and mornings.
+
+    Where they would be more than ``examples.max_examples``, leads are sampled by a hash of their ``lead_id``.
+    """
+    settings = history.funnel.examples
+    stays = open_stays(history)
+    moments = mornings(history, settings.mornings_every_days)
+    n = len(stays) + _n_on_grid(stays, settings.grid_days) + int(np.sum(_n_between(stays, moments)))
+    if n > settings.max_examples:
+        share = settings.max_examples / n
+        kept = hash_array(history.ids) < np.uint64(share * 2**64)
+        log.info(
+            "%d examples would be more than max_examples = %d: learning from %d of %d leads",
+            n,
+            settings.max_examples,
+            np.count_nonzero(kept),
+            len(history),
+        )
+        stays = stays.of(kept[stays.lead])
+    on_grid = [(stays.lead, stays.begin), *(_later(stays, days) for days in settings.grid_days)]
+    lead, as_of = (np.concatenate(arrays) for arrays in zip(*on_grid, strict=True))
+    return _merged(lead, as_of, *_between(stays, moments))
+
+
+def judging_examples(history: History, since: int, every_days: int | None = None) -> Examples:
+    """All leads open on each of a series of mornings at or after ``since``: what reps would have seen."""
+    every = history.funnel.examples.judged_every_days if every_days is None else every_days
+    moments = mornings(history, every)
+    lead, as_of = _between(open_stays(history), moments[moments >= since])
+    return Examples(lead, as_of, np.ones(len(lead), np.bool_))
+
+
+def mornings(history: History, every_days: int) -> Int64s:
+    """Mornings from the first lead to ``known_until``, in microseconds since 1970 UTC.
+
+    Local time; which days they fall on does not depend on the history.
+    """
+    zone, hour = history.funnel.time.zone, history.funnel.examples.morning_hour
+    if not len(history):
+        return np.empty(0, np.int64)
+    first, last = int(history.known.min()) // DAY - 1, history.known_until // DAY + 1
+    days = range(first + -first % every_days, last + 1, every_days)
+    moments = [datetime.combine((EPOCH + timedelta(days=day)).date(), time(hour), zone) for day in days]
+    found = np.array([micros(moment.astimezone(UTC)) for moment in moments], np.int64)
+    return found[(found >= history.known.min()) & (found <= history.known_until)]
+
+
+def known_by(outcome: Float32s, as_of: Int64s, funnel: Funnel, cut: int) -> Float32s:
+    """The outcomes that were known at ``cut``: NaN where ``as_of + horizon`` lies after it."""
+    end = as_of[:, None] + np.array(funnel.horizons) * DAY
+    return np.where(end <= cut, outcome, np.float32(np.nan))
+
+
+def _n_on_grid(stays: Stays, grid_days: tuple[int, ...]) -> int:
+    return sum(int(np.count_nonzero(stays.begin + days * DAY < stays.end)) for days in grid_days)
+
+
+def _later(stays: Stays, days: int) -> tuple[Int64s, Int64s]:
+    as_of = stays.begin + days * DAY
+    still = as_of < stays.end
+    return stays.lead[still], as_of[still]
+
+
+def _n_between(stays: Stays, moments: Int64s) -> Int64s:
+    return moments.searchsorted(stays.end) - moments.searchsorted(stays.begin)
+
+
+def _between(stays: Stays, moments: Int64s) -> tuple[Int64s, Int64s]:
+    """The moments within each stay, shape (n_examples,) each."""
+    n = _n_between(stays, moments)
+    first = moments.searchsorted(stays.begin)
+    place = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
+    return np.repeat(stays.lead, n), moments[np.repeat(first, n) + place]
+
+
+def _merged(lead: Int64s, as_of: Int64s, lead_on_morning: Int64s, morning: Int64s) -> Examples:
+    lead, as_of = np.concatenate((lead, lead_on_morning)), np.concatenate((as_of, morning))
+    on_morning = np.arange(len(lead)) >= len(lead) - len(morning)
+    order = np.lexsort((~on_morning, as_of, lead))
+    lead, as_of, on_morning = lead[order], as_of[order], on_morning[order]
+    once = np.concatenate(([True], (lead[1:] != lead[:-1]) | (as_of[1:] != as_of[:-1])))[: len(lead)]
+    return Examples(lead[once], as_of[once], on_morning[once])

@@ -1,0 +1,330 @@
+"""The catalogue of features: from it come the columns of X, their names and their documentation.
+
+A feature is given a `Snapshot` and nothing else, so it cannot see what comes after ``as_of``. Features use no
+logarithm, exponential or float sum over events: those may differ in the last bit between one lead and a crowd.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from leadscore.errors import ConfigError
+from leadscore.history import MISSING, OTHER, Vocabulary, kinds_of, names_of
+from leadscore.history.touches import DIRECTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from leadscore.config import Funnel
+    from leadscore.history import Snapshot
+    from leadscore.history.line import Float32s, Int64s
+    from leadscore.history.touches import Channel
+
+    Block = npt.NDArray[Any]
+
+WEEK, WEEKS_BEFORE = 7, 28
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of X.
+
+    Attributes
+    ----------
+    name : str
+        Unique in the catalogue.
+    unit : str
+        ``days``, ``touches``, ...; ``category`` for a code.
+    meaning : str
+        What stands in it, and what NaN means.
+    names : tuple of str
+        For a category, its values in order of their codes.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Columns that are computed together.
+
+    Attributes
+    ----------
+    columns : tuple of Column
+        In order.
+    compute : callable
+        Snapshot to an array of shape (n_examples, n_columns), or (n_examples,) for one column.
+    """
+
+    columns: tuple[Column, ...]
+    compute: Callable[[Snapshot], Block]
+
+
+def catalogue(funnel: Funnel, vocabulary: Vocabulary) -> tuple[Feature, ...]:
+    """Every feature of a funnel, in the order of the columns of X.
+
+    Raises
+    ------
+    ConfigError
+        An attribute or a kind of touch has the name of another column.
+    """
+    features = (
+        *_attributes(funnel, vocabulary),
+        *_standing(funnel),
+        *_touches("kind", vocabulary.kinds, funnel.features.windows_days),
+        *_touches("direction", DIRECTIONS, funnel.features.windows_days),
+        *_touches("any", ("touch",), funnel.features.windows_days),
+        *_rhythm(funnel.features.windows_days),
+        *_last(vocabulary),
+        *_calendar(funnel.features.calendar),
+    )
+    names = [column.name for column in columns_of(features)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(
+            f"attributes or kinds of touch named like another column: {', '.join(twice)}; rename them"
+        )
+    return features
+
+
+def columns_of(features: Iterable[Feature]) -> tuple[Column, ...]:
+    """The columns of X, in order."""
+    return tuple(column for feature in features for column in feature.columns)
+
+
+def matrix(features: Sequence[Feature], snapshot: Snapshot, n_jobs: int = 1) -> Float32s:
+    """X, of shape (n_examples, n_columns); NaN where a value does not exist.
+
+    Examples are computed in parts that fit the cache, on ``n_jobs`` threads; neither changes a bit.
+    """
+    width = len(columns_of(features))
+    X = np.empty((len(snapshot), width), np.float32)
+
+    def fill(part: tuple[slice | Int64s, Snapshot]) -> None:
+        rows, examples = part
+        begin = 0
+        for feature in features:
+            end = begin + len(feature.columns)
+            block = feature.compute(examples)
+            X[rows, begin:end] = block if block.ndim == 2 else block[:, None]
+            begin = end
+
+    if n_jobs == 1:
+        for part in snapshot.parts():
+            fill(part)
+    else:
+        with ThreadPoolExecutor(n_jobs) as pool:
+            for _ in pool.map(fill, snapshot.parts()):
+                pass
+    return X
+
+
+def fit_vocabulary(snapshot: Snapshot, min_leads: int) -> Vocabulary:
+    """The names that at least ``min_leads`` leads had by the last ``as_of`` of each in ``snapshot``.
+
+    Read through the snapshot, so that no name comes from the future of the examples that are learnt from.
+    """
+    last = snapshot[_last_of_lead(snapshot)]
+    before = snapshot.vocabulary
+    has_kind = sum(
+        ((part.touches.count("kind") > 0).sum(axis=0) for _, part in last.parts()),
+        np.zeros(len(before.kinds), np.int64),
+    )
+    agents = _leads_per_code(
+        snapshot, lambda part: part.touches.last_by(before.agents.index(MISSING)), len(before.agents)
+    )
+    return Vocabulary(
+        kinds=kinds_of(name for name, n in zip(before.kinds, has_kind, strict=True) if n >= min_leads),
+        agents=_often(before.agents, agents, min_leads),
+        categories={
+            name: _often(
+                names,
+                _leads_per_code(snapshot, lambda part, name=name: part.category(name), len(names)),
+                min_leads,
+            )
+            for name, names in before.categories.items()
+        },
+    )
+
+
+def _last_of_lead(snapshot: Snapshot) -> Int64s:
+    order = np.lexsort((snapshot.as_of, snapshot.lead))
+    lead = snapshot.lead[order]
+    return order[np.append(lead[1:] != lead[:-1], True)[: len(lead)]]
+
+
+def _leads_per_code(snapshot: Snapshot, code: Callable[[Snapshot], Block], n_codes: int) -> Int64s:
+    pairs = [np.unique(part.lead * n_codes + code(part)) for _, part in snapshot.parts()]
+    return (
+        np.bincount(np.unique(np.concatenate(pairs)) % n_codes, minlength=n_codes)
+        if pairs
+        else np.zeros(n_codes, np.int64)
+    )
+
+
+def _often(names: tuple[str, ...], n_leads: Block, min_leads: int) -> tuple[str, ...]:
+    return names_of(name for name, n in zip(names, n_leads, strict=True) if n >= min_leads)
+
+
+def _attributes(funnel: Funnel, vocabulary: Vocabulary) -> Iterator[Feature]:
+    for declared, when in (
+        (funnel.attributes, "when the lead was created"),
+        (funnel.changes, "as last known"),
+    ):
+        for name in declared.numbers:
+            column = Column(name, "as in the source", f"{name} {when}; NaN where missing")
+            yield Feature((column,), lambda seen, name=name: seen.number(name))
+        for name in declared.categories:
+            column = Column(name, "category", f"{name} {when}", vocabulary.categories[name])
+            yield Feature((column,), lambda seen, name=name: seen.category(name))
+
+
+def _standing(funnel: Funnel) -> Iterator[Feature]:
+    yield Feature(
+        (Column("stage", "place in the funnel", "current stage; 0 is the first"),),
+        lambda seen: seen.steps.stage,
+    )
+    yield Feature(
+        (Column("days_in_stage", "days", "time since the lead entered its current stage"),),
+        lambda seen: seen.steps.days_in_stage,
+    )
+    yield Feature(
+        (Column("days_since_created", "days", "time since the lead was created"),),
+        lambda seen: seen.days_since_created,
+    )
+    states = (*funnel.stages[:-1], "lost")
+    spent = tuple(
+        Column(f"days_as_{state}", "days", f"time spent as {state}, this stay included") for state in states
+    )
+    stages = [*range(len(funnel.stages) - 1), funnel.lost_code]
+    yield Feature(spent, lambda seen: seen.steps.days_spent()[:, stages])
+    yield Feature(
+        (Column("steps_back", "steps", "how often the lead went back to an earlier stage"),),
+        lambda seen: seen.steps.steps_back(),
+    )
+    yield Feature(
+        (Column("reopenings", "steps", "how often the lead was lost and came back"),),
+        lambda seen: seen.steps.reopenings(),
+    )
+
+
+def _touches(channel: Channel, names: tuple[str, ...], windows: tuple[int, ...]) -> Iterator[Feature]:
+    for days in windows:
+        yield touch_counts(channel, names, days)
+    columns = tuple(Column(f"{name}_all", "touches", f"{_what(name)} in all") for name in names)
+    yield Feature(columns, lambda seen: seen.touches.count(channel))
+    yield days_since_last(channel, names)
+    columns = tuple(
+        Column(f"days_since_first_{name}", "days", f"time since the first of: {_what(name)}; NaN without one")
+        for name in names
+    )
+    yield Feature(columns, lambda seen: seen.touches.days_since_first(channel))
+
+
+def touch_counts(channel: Channel, names: tuple[str, ...], days: int) -> Feature:
+    """Touches of each channel that became known in ``(as_of - days, as_of]``."""
+    columns = tuple(
+        Column(f"{name}_{days}d", "touches", f"{_what(name)} in the last {days} days") for name in names
+    )
+    return Feature(columns, lambda seen: seen.touches.count(channel, days))
+
+
+def days_since_last(channel: Channel, names: tuple[str, ...]) -> Feature:
+    """Days from the last touch of each channel to ``as_of``; NaN without one."""
+    columns = tuple(
+        Column(f"days_since_last_{name}", "days", f"time since the last of: {_what(name)}; NaN without one")
+        for name in names
+    )
+    return Feature(columns, lambda seen: seen.touches.days_since_last(channel))
+
+
+def _what(name: str) -> str:
+    if name == "touch":
+        return "touches"
+    if name == OTHER:
+        return "touches of rarer kinds"
+    return f"{name} touches" if name in DIRECTIONS else f"touches of kind {name}"
+
+
+def _rhythm(windows: tuple[int, ...]) -> Iterator[Feature]:
+    for days in windows:
+        column = Column(f"active_days_{days}d", "days", f"calendar days with a touch in the last {days} days")
+        yield Feature((column,), partial(_active_days, days=days))
+        column = Column(
+            f"value_{days}d", "as in the source", f"sum of the values of touches in the last {days} days"
+        )
+        yield Feature((column,), partial(_value_sum, days=days))
+    yield Feature((Column("active_days_all", "days", "calendar days with a touch in all"),), _active_days)
+    yield Feature((Column("value_all", "as in the source", "sum of the values of all touches"),), _value_sum)
+    gaps = (
+        Column("gap_mean", "days", "mean time between touches; NaN with fewer than two"),
+        Column(
+            "gap_deviation",
+            "days",
+            "standard deviation of the times between touches; NaN with fewer than two",
+        ),
+        Column("gap_longest", "days", "longest time between touches; NaN with fewer than two"),
+        Column(
+            "silence_in_gaps",
+            "gaps",
+            "time since the last touch over gap_mean; NaN where gap_mean is NaN or 0",
+        ),
+    )
+    yield Feature(gaps, _gaps)
+    column = Column(
+        "week_against_before",
+        "touches",
+        "touches in the last 7 days less the weekly mean of the 21 days before them",
+    )
+    yield Feature((column,), _week_against_before)
+
+
+def _active_days(seen: Snapshot, days: int | None = None) -> Block:
+    return seen.touches.active_days(days)
+
+
+def _value_sum(seen: Snapshot, days: int | None = None) -> Block:
+    return seen.touches.value_sum(days)
+
+
+def _gaps(seen: Snapshot) -> Block:
+    mean, deviation, longest = seen.touches.gap_days()
+    silence = seen.touches.days_since_last("any")[:, 0]
+    in_gaps = np.divide(silence, mean, out=np.full(len(mean), np.nan), where=mean > 0)
+    return np.column_stack((mean, deviation, longest, in_gaps))
+
+
+def _week_against_before(seen: Snapshot) -> Block:
+    week, month = seen.touches.count("any", WEEK), seen.touches.count("any", WEEKS_BEFORE)
+    return week - (month - week) / (WEEKS_BEFORE / WEEK - 1)
+
+
+def _last(vocabulary: Vocabulary) -> Iterator[Feature]:
+    kinds, agents = (*vocabulary.kinds, MISSING), vocabulary.agents
+    yield Feature(
+        (Column("last_kind", "category", "kind of the last touch", kinds),),
+        lambda seen: seen.touches.last_kind(len(kinds) - 1),
+    )
+    yield Feature(
+        (Column("last_by", "category", "who on our side touched last", agents),),
+        lambda seen: seen.touches.last_by(agents.index(MISSING)),
+    )
+
+
+def _calendar(parts: tuple[str, ...]) -> Iterator[Feature]:
+    meaning = {
+        "hour": ("hour", "0 to 23", "hour of as_of, local time"),
+        "weekday": ("weekday", "0 to 6", "weekday of as_of, local time; 0 is Monday"),
+        "month": ("month", "1 to 12", "month of as_of, local time"),
+    }
+    for part in parts:
+        place = list(meaning).index(part)
+        yield Feature((Column(*meaning[part]),), lambda seen, place=place: seen.local_time()[place])

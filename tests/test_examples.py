@@ -1,0 +1,113 @@
+"""Which moments are learnt from and judged on."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leadscore.examples import judging_examples, known_by, learning_examples, mornings
+from leadscore.history import DAY, build_history
+from leadscore.labels import reached
+from leadscore.training import JUDGED_SHARE, default_cut
+from tests.hand import at, history_of, short_funnel
+from tests.lines import FUNNEL, random_tables
+
+
+def moments_of(examples, lead=0):
+    return [str(np.datetime64(int(as_of), "us")) for as_of in examples.as_of[examples.lead == lead]]
+
+
+def test_entries_a_widening_grid_and_mornings_are_learnt_from() -> None:
+    history = history_of(
+        {"A": "2024-03-01 09:00"},
+        [("A", "mql", "2024-03-04 09:30")],
+        known_until="2024-03-08 09:00",
+        funnel=short_funnel("[examples]\ngrid_days = [1, 2, 4]\nmornings_every_days = 4"),
+    )
+    examples = learning_examples(history)
+
+    assert moments_of(examples) == [
+        "2024-03-01T09:00:00.000000",  # created
+        "2024-03-02T08:00:00.000000",  # a morning
+        "2024-03-02T09:00:00.000000",
+        "2024-03-03T09:00:00.000000",
+        "2024-03-04T09:30:00.000000",  # an MQL
+        "2024-03-05T09:30:00.000000",
+        "2024-03-06T08:00:00.000000",  # a morning
+        "2024-03-06T09:30:00.000000",
+    ]
+    assert np.flatnonzero(examples.on_morning).tolist() == [1, 6]
+
+
+def test_a_closed_lead_is_no_example() -> None:
+    history = history_of({"A": "2024-03-01 09:00"}, [("A", "lost", "2024-03-02 10:00")])
+
+    assert moments_of(learning_examples(history)) == ["2024-03-01T09:00:00.000000", "2024-03-02T09:00:00.000000"]
+
+
+def test_mornings_are_in_local_time_on_both_sides_of_summer_time() -> None:
+    berlin = short_funnel('[time]\ntimezone = "Europe/Berlin"')
+    history = history_of({"A": "2024-03-29 00:00"}, known_until="2024-04-02 00:00", funnel=berlin)
+
+    hours = mornings(history, 1) % DAY // 3_600_000_000
+
+    # Summer time began on 2024-03-31: 08:00 is 07:00 UTC before and 06:00 UTC from then on.
+    assert hours.tolist() == [7, 7, 6, 6]
+
+
+def test_all_leads_open_on_a_morning_are_judged() -> None:
+    history = history_of(
+        {"A": "2024-03-01 09:00", "B": "2024-03-02 09:00", "C": "2024-03-01 09:00"},
+        [("C", "lost", "2024-03-02 09:00")],
+        known_until="2024-03-04 09:00",
+    )
+    judged = judging_examples(history, at("2024-03-02 00:00"), every_days=1)
+
+    assert list(zip(judged.lead.tolist(), moments_of(judged, 0), strict=False))[:1] == [(0, "2024-03-02T08:00:00.000000")]
+    assert [len(moments_of(judged, lead)) for lead in range(3)] == [3, 2, 1]
+    assert judged.on_morning.all()
+
+
+def test_leads_are_sampled_where_examples_would_be_too_many(caplog: pytest.LogCaptureFixture) -> None:
+    leads = {f"L{number:03d}": "2024-01-01 09:00" for number in range(400)}
+    many = short_funnel("[examples]\nmax_examples = 2000\nmornings_every_days = 10")
+    with caplog.at_level(logging.INFO):
+        examples = learning_examples(history_of(leads, known_until="2024-04-01 09:00", funnel=many))
+        fewer = learning_examples(history_of(dict(list(leads.items())[::2]), known_until="2024-04-01 09:00", funnel=many))
+
+    kept, kept_of_fewer = set(np.unique(examples.lead)), {2 * lead for lead in np.unique(fewer.lead)}
+    assert 1_500 < len(examples) < 2_500
+    assert len(examples) == len(kept) * np.bincount(examples.lead).max()
+    assert "learning from" in caplog.text
+    # The same lead is kept whoever else is in the data, as long as the share is no smaller.
+    assert {lead for lead in kept if lead % 2 == 0} <= kept_of_fewer
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), share=st.floats(0.1, 0.9))
+def test_no_label_interval_crosses_the_split(seed: int, share: float) -> None:
+    history = build_history(random_tables(seed), FUNNEL)
+    examples = learning_examples(history)
+    cut = int(examples.as_of.min() + share * (examples.as_of.max() - examples.as_of.min()))
+    outcome = reached(history, examples.lead, examples.as_of)
+
+    learnt = known_by(outcome, examples.as_of, FUNNEL, cut)
+    judged = judging_examples(history, cut)
+
+    end = examples.as_of[:, None] + np.array(FUNNEL.horizons) * DAY
+    assert not len(judged) or judged.as_of.min() >= cut
+    assert (end[~np.isnan(learnt)] <= cut).all()
+    # Nothing that had ended is left out, and nothing unripe is let in.
+    assert np.array_equal(np.isnan(learnt), np.isnan(outcome) | (end > cut))
+    assert (end[~np.isnan(outcome)] <= history.known_until).all()
+
+
+def test_the_default_cut_leaves_a_quarter_of_the_ripe_time_for_judging() -> None:
+    history = history_of({"A": "2024-01-01 00:00"}, known_until="2024-04-10 00:00")
+
+    ripe_days = 100 - 10
+    assert default_cut(history) == at("2024-04-10 00:00") - 10 * DAY - int(JUDGED_SHARE * ripe_days * DAY)

@@ -1,0 +1,116 @@
+"""Where each lead stood, and from when to when."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.testing import assert_array_equal
+
+from leadscore.funnel import open_leads, open_stays
+from tests.hand import at, history_of
+
+MQL, SAL, SQL, OPPORTUNITY, WON, LOST = 1, 2, 3, 4, 5, 6
+
+
+def stages(history, lead, moments):
+    place = int(np.flatnonzero(history.ids == lead)[0])
+    return history.at(np.full(len(moments), place), [at(moment) for moment in moments]).steps.stage.tolist()
+
+
+def test_a_lead_without_a_transition_stands_in_the_first_stage_since_it_was_created() -> None:
+    history = history_of({"A": "2024-03-01 09:00"})
+
+    seen = history.at([0], [at("2024-03-04 09:00")])
+
+    assert seen.steps.stage.tolist() == [0]
+    assert seen.steps.days_in_stage.tolist() == [3.0]
+
+
+def test_the_moment_of_entry_belongs_to_the_stage_entered() -> None:
+    history = history_of({"A": "2024-03-01 09:00"}, [("A", "mql", "2024-03-04 09:00")])
+
+    assert stages(history, "A", ["2024-03-04 08:59:59.999999", "2024-03-04 09:00"]) == [0, MQL]
+
+
+def test_an_old_transition_recorded_late_is_no_step() -> None:
+    history = history_of(
+        {"A": "2024-03-01 09:00"},
+        [
+            ("A", "mql", "2024-03-04 09:00"),
+            ("A", "sql", "2024-03-06 09:00"),
+            ("A", "sal", "2024-03-05 09:00", "2024-03-08 09:00"),
+        ],
+    )
+
+    assert stages(history, "A", ["2024-03-07 09:00", "2024-03-08 09:00"]) == [SQL, SQL]
+    assert history.at([0], [at("2024-03-09 09:00")]).steps.steps_back().tolist() == [0]
+
+
+def test_a_transition_counts_from_when_it_was_recorded_and_dates_from_when_it_occurred() -> None:
+    history = history_of({"A": "2024-03-01 09:00"}, [("A", "mql", "2024-03-04 09:00", "2024-03-06 09:00")])
+
+    assert stages(history, "A", ["2024-03-05 09:00", "2024-03-06 09:00"]) == [0, MQL]
+    assert history.at([0], [at("2024-03-06 09:00")]).steps.days_in_stage.tolist() == [2.0]
+
+
+def test_of_two_transitions_at_the_same_moment_the_later_stage_is_current() -> None:
+    both = [("A", "sql", "2024-03-04 09:00"), ("A", "mql", "2024-03-04 09:00")]
+
+    assert stages(history_of({"A": "2024-03-01 09:00"}, both), "A", ["2024-03-04 09:00"]) == [SQL]
+    assert stages(history_of({"A": "2024-03-01 09:00"}, both[::-1]), "A", ["2024-03-04 09:00"]) == [SQL]
+
+
+def test_a_repeat_of_the_same_stage_is_no_entry() -> None:
+    history = history_of(
+        {"A": "2024-03-01 09:00"}, [("A", "mql", "2024-03-04 09:00"), ("A", "mql", "2024-03-06 09:00")]
+    )
+
+    assert history.at([0], [at("2024-03-07 09:00")]).steps.days_in_stage.tolist() == [3.0]
+    assert len(history.steps) == 1
+
+
+def test_steps_back_and_reopenings_are_counted_apart() -> None:
+    history = history_of(
+        {"A": "2024-03-01 09:00"},
+        [
+            ("A", "sql", "2024-03-02 09:00"),
+            ("A", "mql", "2024-03-03 09:00"),
+            ("A", "lost", "2024-03-04 09:00"),
+            ("A", "mql", "2024-03-06 09:00"),
+        ],
+    )
+    seen = history.at([0], [at("2024-03-07 09:00")])
+
+    assert (seen.steps.steps_back().tolist(), seen.steps.reopenings().tolist()) == ([1], [1])
+    # lead 1 day, mql 1 day and the day since the reopening, sql 1 day, lost 2 days
+    assert seen.steps.days_spent().tolist() == [[1.0, 2.0, 0.0, 1.0, 0.0, 0.0, 2.0]]
+
+
+def test_open_stays_end_where_the_next_begins_or_the_history_ends() -> None:
+    history = history_of(
+        {"A": "2024-03-01 09:00", "B": "2024-03-02 09:00"},
+        [("A", "mql", "2024-03-04 09:00"), ("A", "won", "2024-03-06 09:00")],
+        known_until="2024-03-10 09:00",
+    )
+    stays = open_stays(history)
+
+    assert_array_equal(stays.lead, [0, 0, 1])
+    assert_array_equal(stays.stage, [0, MQL, 0])
+    assert_array_equal(stays.begin, [at("2024-03-01 09:00"), at("2024-03-04 09:00"), at("2024-03-02 09:00")])
+    assert_array_equal(stays.end, [at("2024-03-04 09:00"), at("2024-03-06 09:00"), at("2024-03-10 09:00") + 1])
+
+
+def test_a_step_older_than_the_lead_itself_is_where_the_lead_begins() -> None:
+    history = history_of({"A": "2024-03-04 09:00"}, [("A", "mql", "2024-03-02 09:00")])
+    stays = open_stays(history)
+
+    assert stays.stage.tolist() == [MQL]
+    assert stays.begin.tolist() == [at("2024-03-04 09:00")]
+
+
+def test_won_and_lost_leads_and_leads_to_come_are_not_open() -> None:
+    history = history_of(
+        {lead: "2024-03-01 09:00" for lead in "ABC"} | {"D": "2024-04-01 09:00"},
+        [("A", "won", "2024-03-02 09:00"), ("B", "lost", "2024-03-02 09:00"), ("C", "sal", "2024-03-02 09:00")],
+    )
+
+    assert history.ids[open_leads(history, at("2024-03-05 09:00")).lead].tolist() == ["C"]
