@@ -1,0 +1,151 @@
+"""The model of a whole funnel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import lightgbm as lgb
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from tqdm import tqdm
+
+from leadscore.baselines import BaseRate
+from leadscore.errors import TrainingError
+from leadscore.features import catalogue, columns_of, fit_vocabulary, matrix
+from leadscore.history import DAY
+from leadscore.model.stage import Learning, StageModel, tree_settings
+
+if TYPE_CHECKING:
+    from leadscore.config import Funnel
+    from leadscore.features import Column, Feature
+    from leadscore.history import Snapshot, Vocabulary
+    from leadscore.history.line import Bools, Float32s, Float64s, Int64s
+
+# Rows of X that are in memory at once when predicting.
+ROWS_AT_ONCE = 1 << 18
+
+
+class FunnelModel(BaseEstimator):
+    """How likely each lead is to reach each later stage within its horizon: one LightGBM per stage.
+
+    Parameters
+    ----------
+    funnel : Funnel
+        The settings; every number that changes a prediction stands there.
+    n_jobs : int, default 1
+        Threads. They change no bit of a prediction.
+
+    Attributes
+    ----------
+    vocabulary_ : Vocabulary
+        The names with a code of their own.
+    stages_ : tuple of StageModel
+        One per later stage.
+    base_rate_ : BaseRate
+        What is served where a stage has too few outcomes.
+    trained_until_ : int
+        End of the last label learnt from, in microseconds since 1970 UTC.
+    """
+
+    vocabulary_: Vocabulary
+    stages_: tuple[StageModel, ...]
+    base_rate_: BaseRate
+    trained_until_: int
+
+    def __init__(self, funnel: Funnel, n_jobs: int = 1) -> None:
+        self.funnel = funnel
+        self.n_jobs = n_jobs
+
+    def fit(self, X: Snapshot, y: Float32s, on_morning: Bools | None = None) -> Self:
+        """Learn from examples.
+
+        Parameters
+        ----------
+        X : Snapshot
+            Leads at past moments.
+        y : ndarray of float32, shape (n_examples, n_later_stages)
+            1 reached within the horizon, 0 not, NaN passed or not ripe (`leadscore.labels.reached`).
+        on_morning : ndarray of bool, shape (n_examples,), optional
+            Which examples base rates are taken from; all by default.
+
+        Raises
+        ------
+        TrainingError
+            No outcome is known.
+        """
+        known = ~np.isnan(y)
+        learnt = known.any(axis=1)
+        if not learnt.any():
+            raise TrainingError("no example is ripe: the recorded history is shorter than every horizon_days")
+        counted = learnt if on_morning is None or not on_morning[learnt].any() else learnt & on_morning
+        self.base_rate_ = BaseRate().fit(X[np.flatnonzero(counted)], y[counted])
+        X, y = X[np.flatnonzero(learnt)], y[learnt]
+        self.vocabulary_ = fit_vocabulary(X, self.funnel.features.min_category_leads)
+        self.trained_until_ = self._last_label_end(X.as_of, y)
+        learning = self._learning(X)
+        horizons = enumerate(self.funnel.horizons)
+        bar = tqdm(horizons, "learning", len(self.funnel.horizons), unit=" stages", disable=None, leave=False)
+        self.stages_ = tuple(learning.stage(y[:, place], days) for place, days in bar)
+        return self
+
+    def _last_label_end(self, as_of: Int64s, y: Float32s) -> int:
+        end = as_of[:, None] + np.array(self.funnel.horizons) * DAY
+        return int(end[~np.isnan(y)].max())
+
+    def _learning(self, X: Snapshot) -> Learning:
+        features = matrix(self.features_, X.coded(self.vocabulary_), self.n_jobs)
+        categories = [place for place, column in enumerate(self.columns_) if column.names]
+        binned = lgb.Dataset(
+            features,
+            np.zeros(len(features), np.float32),
+            categorical_feature=categories,
+            params=tree_settings(self.funnel.lightgbm, self.n_jobs),
+        ).construct()
+        return Learning(binned, features, X.lead, X.as_of, self.funnel.lightgbm, self.n_jobs)
+
+    @property
+    def features_(self) -> tuple[Feature, ...]:
+        """The features that the trees were grown on."""
+        if not hasattr(self, "vocabulary_"):
+            raise NotFittedError("this FunnelModel has learnt nothing yet; call fit first")
+        return catalogue(self.funnel, self.vocabulary_)
+
+    @property
+    def columns_(self) -> tuple[Column, ...]:
+        """The columns of X."""
+        return columns_of(self.features_)
+
+    def predict_proba(self, X: Snapshot) -> Float64s:
+        """Probability of reaching each later stage within its horizon, shape (n_examples, n_later_stages).
+
+        NaN for stages already passed, and everywhere for leads that are won or lost. A later stage with an
+        equal or shorter horizon is never likelier than an earlier one.
+        """
+        features = self.features_
+        coded = X.coded(self.vocabulary_)
+        probability = np.empty((len(X), len(self.funnel.later_stages)))
+        for begin in range(0, len(X), ROWS_AT_ONCE):
+            rows = slice(begin, begin + ROWS_AT_ONCE)
+            probability[rows] = self._predict(coded[rows], features)
+        return probability
+
+    def _predict(self, X: Snapshot, features: tuple[Feature, ...]) -> Float64s:
+        probability = self.base_rate_.predict_proba(X)
+        stage, matrix_ = X.steps.stage, matrix(features, X, self.n_jobs)
+        for place, model in enumerate(self.stages_):
+            ahead = stage <= place
+            if not model.fallback and ahead.any():
+                rows = matrix_ if ahead.all() else matrix_[ahead]
+                probability[ahead, place] = model.predict(rows, self.n_jobs)
+        return self._ordered(probability)
+
+    def _ordered(self, probability: Float64s) -> Float64s:
+        horizons = self.funnel.horizons
+        for later, days in enumerate(horizons):
+            for earlier in range(later):
+                if days <= horizons[earlier]:
+                    # fmin: a stage already passed (NaN) bounds nothing. Only a stage ahead can be bounded.
+                    bounded = np.fmin(probability[:, later], probability[:, earlier])
+                    probability[:, later] = np.where(np.isnan(probability[:, later]), np.nan, bounded)
+        return probability

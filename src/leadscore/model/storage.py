@@ -1,0 +1,146 @@
+"""A model as a folder: LightGBM's text files, one ``model.json``, and a manifest of checksums. No pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import lightgbm as lgb
+import numpy as np
+
+from leadscore.baselines import BaseRate
+from leadscore.config import funnel_of
+from leadscore.errors import ModelError
+from leadscore.history import Vocabulary
+from leadscore.model.funnel_model import FunnelModel
+from leadscore.model.stage import StageModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FORMAT = 1
+DESCRIPTION, MANIFEST = "model.json", "manifest.json"
+LIBRARIES = ("leadscore", "lightgbm", "numpy", "pandas", "scikit-learn", "scipy")
+
+
+def save_model(model: FunnelModel, folder: Path, about: Mapping[str, Any] | None = None) -> None:
+    """Write a fitted model into a new or empty folder.
+
+    Parameters
+    ----------
+    about : mapping, optional
+        What is told of the model beside what it needs to score, such as figures and the data's fingerprint; JSON.
+
+    Raises
+    ------
+    ModelError
+        The folder is not empty.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise ModelError(f"{folder}: not empty; give a new folder for the model")
+    for place, stage in enumerate(model.stages_):
+        if stage.booster is not None:
+            (folder / _trees(place)).write_text(stage.booster.model_to_string(), encoding="utf-8")
+    description = _described(model) | {"about": dict(about or {})}
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    sums = {path.name: _checksum(path) for path in sorted(folder.iterdir())}
+    (folder / MANIFEST).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
+
+
+def load_model(folder: Path, n_jobs: int = 1) -> FunnelModel:
+    """Read a model; nothing in the folder is run.
+
+    Raises
+    ------
+    ModelError
+        A file is missing, damaged or not in the manifest, or the model was written by another format.
+    """
+    _check_manifest(folder)
+    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    if description["format"] != FORMAT:
+        raise ModelError(
+            f"{folder}: format {description['format']}, this version reads {FORMAT}; train again"
+        )
+    model = FunnelModel(funnel_of(description["funnel"], str(folder / DESCRIPTION)), n_jobs)
+    words = description["vocabulary"]
+    model.vocabulary_ = Vocabulary(
+        kinds=tuple(words["kinds"]),
+        agents=tuple(words["agents"]),
+        categories={name: tuple(names) for name, names in words["categories"].items()},
+    )
+    names = [column.name for column in model.columns_]
+    if names != description["columns"]:
+        raise ModelError(f"{folder}: its columns are not those of this version's catalogue; train again")
+    model.base_rate_ = BaseRate()
+    model.base_rate_.rates_ = np.array(description["base_rates"], np.float64)
+    model.trained_until_ = description["trained_until"]
+    model.stages_ = tuple(_stage(folder, place, each) for place, each in enumerate(description["stages"]))
+    return model
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What is told of a saved model: ``about`` of `save_model`."""
+    _check_manifest(folder)
+    about: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["about"]
+    return about
+
+
+def _trees(place: int) -> str:
+    return f"trees_{place + 1}.txt"
+
+
+def _described(model: FunnelModel) -> dict[str, Any]:
+    words = model.vocabulary_
+    return {
+        "format": FORMAT,
+        "funnel": model.funnel.model_dump(mode="json", exclude={"source", "tables"}),
+        "vocabulary": {"kinds": words.kinds, "agents": words.agents, "categories": words.categories},
+        "columns": [column.name for column in model.columns_],
+        "base_rates": model.base_rate_.rates_.tolist(),
+        "trained_until": model.trained_until_,
+        "stages": [
+            {
+                "stage": name,
+                "trees": None if stage.booster is None else _trees(place),
+                "slope": stage.slope,
+                "intercept": stage.intercept,
+                "rounds": stage.rounds,
+                "rounds_found": stage.rounds_found,
+                "n_examples": stage.n_examples,
+                "n_reached": stage.n_reached,
+                "n_not_reached": stage.n_not_reached,
+            }
+            for place, (name, stage) in enumerate(zip(model.funnel.later_stages, model.stages_, strict=True))
+        ],
+        "versions": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def _stage(folder: Path, place: int, described: dict[str, Any]) -> StageModel:
+    fields = {name: value for name, value in described.items() if name not in {"stage", "trees"}}
+    if described["trees"] is None:
+        return StageModel(None, **fields)
+    return StageModel(lgb.Booster(model_str=(folder / _trees(place)).read_text(encoding="utf-8")), **fields)
+
+
+def _check_manifest(folder: Path) -> None:
+    try:
+        sums = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: no model: {MANIFEST} cannot be read: {error}") from None
+    present = {path.name for path in folder.iterdir()} - {MANIFEST}
+    wrong = sorted(present ^ set(sums)) + sorted(
+        name for name in present & set(sums) if _checksum(folder / name) != sums[name]
+    )
+    if wrong:
+        raise ModelError(
+            f"{folder}: damaged: missing, changed or foreign files: {', '.join(wrong)}; train again"
+        )
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

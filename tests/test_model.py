@@ -1,0 +1,159 @@
+"""The funnel's model: conventions of scikit-learn, blocks of time, calibration, storage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from leadscore.errors import ModelError, TrainingError
+from leadscore.examples import learning_examples
+from leadscore.history import DAY, History, read_history
+from leadscore.labels import reached
+from leadscore.model import FunnelModel, load_model, save_model
+from leadscore.model.stage import Learning, fit_calibration
+
+SAMPLE = Path(__file__).parents[1] / "data" / "sample"
+
+
+@pytest.fixture(scope="module")
+def history() -> History:
+    return read_history(SAMPLE)
+
+
+@pytest.fixture(scope="module")
+def examples(history: History):
+    every = learning_examples(history)
+    return every.of(every.lead % 4 == 0)
+
+
+@pytest.fixture(scope="module")
+def model(history: History, examples) -> FunnelModel:
+    quick = history.funnel.lightgbm.model_copy(update={"max_rounds": 40, "rounds": 20})
+    funnel = history.funnel.model_copy(update={"lightgbm": quick})
+    outcome = reached(history, examples.lead, examples.as_of)
+    return FunnelModel(funnel).fit(history.at(examples.lead, examples.as_of), outcome, examples.on_morning)
+
+
+def test_parameters_are_untouched_and_learnt_state_ends_in_an_underscore(model: FunnelModel) -> None:
+    assert set(model.get_params()) == {"funnel", "n_jobs"}
+    assert clone(model).get_params()["funnel"] == model.funnel
+    assert all(name.endswith("_") for name in vars(model) if name not in model.get_params())
+    with pytest.raises(NotFittedError):
+        clone(model).predict_proba(None)  # type: ignore[arg-type]
+
+
+def test_probabilities_are_nan_for_stages_already_passed_and_only_there(model, history, examples) -> None:
+    snapshot = history.at(examples.lead, examples.as_of)[np.arange(0, len(examples), 7)]
+    probability = model.predict_proba(snapshot)
+    passed = np.arange(1, 6) <= snapshot.steps.stage[:, None]
+
+    assert probability.shape == (len(snapshot), 5)
+    assert np.array_equal(np.isnan(probability), passed)
+    assert np.nanmin(probability) > 0
+    assert np.nanmax(probability) < 1
+
+
+def test_closed_leads_have_no_probability(model, history) -> None:
+    everyone = history.at(np.arange(len(history)), np.full(len(history), history.known_until))
+    closed = np.flatnonzero(everyone.steps.stage >= 5)
+
+    assert len(closed) > 100
+    assert np.isnan(model.predict_proba(everyone[closed])).all()
+
+
+def test_a_later_stage_with_no_longer_a_horizon_is_never_likelier(model) -> None:
+    model_ = FunnelModel(model.funnel.model_copy(update={"horizon_days": dict.fromkeys(model.funnel.later_stages, 30)}))
+    raw = np.array([[0.2, 0.3, 0.1, 0.15, 0.05], [np.nan, np.nan, 0.2, 0.4, 0.3]])
+
+    assert np.array_equal(
+        model_._ordered(raw.copy()),  # noqa: SLF001
+        [[0.2, 0.2, 0.1, 0.1, 0.05], [np.nan, np.nan, 0.2, 0.2, 0.2]],
+        equal_nan=True,
+    )
+    # With a longer horizon a later stage may be likelier.
+    longer = FunnelModel(
+        model.funnel.model_copy(update={"horizon_days": dict(zip(model.funnel.later_stages, (5, 10, 20, 30, 60)))})
+    )
+    assert np.array_equal(longer._ordered(raw.copy()), raw, equal_nan=True)  # noqa: SLF001
+
+
+def test_too_few_outcomes_are_served_the_base_rate(history, examples) -> None:
+    funnel = history.funnel.model_copy(
+        update={"lightgbm": history.funnel.lightgbm.model_copy(update={"min_outcome_leads": 100, "rounds": 5, "max_rounds": 5})}
+    )
+    outcome = reached(history, examples.lead, examples.as_of)
+    snapshot = history.at(examples.lead, examples.as_of)
+    model = FunnelModel(funnel).fit(snapshot, outcome, examples.on_morning)
+    won = model.stages_[-1]
+
+    assert won.n_reached < 100
+    assert won.fallback
+    assert not model.stages_[0].fallback
+    in_sql = snapshot[np.flatnonzero(snapshot.steps.stage == 3)]
+    assert len(np.unique(model.predict_proba(in_sql)[:, -1])) <= 2  # the rate, or that of an earlier stage below it
+
+
+def test_nothing_ripe_is_an_error(history, examples) -> None:
+    outcome = np.full((len(examples), 5), np.nan, np.float32)
+    with pytest.raises(TrainingError, match="no example is ripe"):
+        FunnelModel(history.funnel).fit(history.at(examples.lead, examples.as_of), outcome)
+
+
+def test_blocks_are_a_horizon_apart() -> None:
+    rng = np.random.default_rng(1)
+    as_of = rng.integers(0, 400 * DAY, 5_000)
+    learning = Learning(None, np.empty((5_000, 1)), np.arange(5_000), as_of, None, 1)  # type: ignore[arg-type]
+    known = np.ones(5_000, bool)
+    for horizon in (10, 60, 120):
+        a, b, c = learning._blocks(known, horizon)  # noqa: SLF001
+        assert as_of[a].max() + horizon * DAY < as_of[b].min()
+        if c.any():
+            assert as_of[b].max() + horizon * DAY < as_of[c].min()
+        assert c.any() == (400 - 2 * horizon >= 400 / 3)
+
+
+def test_calibration_recovers_a_known_slope_and_intercept() -> None:
+    rng = np.random.default_rng(1)
+    margin = rng.normal(size=200_000)
+    outcome = (rng.random(200_000) < expit(0.7 * margin - 1.3)).astype(np.float32)
+
+    assert fit_calibration(margin, outcome) == pytest.approx((0.7, -1.3), abs=0.02)
+    # Margins that point the wrong way are flattened, never turned round.
+    assert 0 < fit_calibration(-margin, outcome)[0] < 0.1
+
+
+def test_a_saved_model_is_text_and_says_the_same(model, history, tmp_path) -> None:
+    save_model(model, tmp_path / "model", {"note": "a test"})
+    again = load_model(tmp_path / "model")
+    snapshot = history.at(np.arange(len(history)), np.full(len(history), history.known_until))
+
+    assert np.array_equal(again.predict_proba(snapshot), model.predict_proba(snapshot), equal_nan=True)
+    assert {path.suffix for path in (tmp_path / "model").iterdir()} == {".txt", ".json"}
+    assert json.loads((tmp_path / "model" / "model.json").read_text())["about"] == {"note": "a test"}
+
+
+@pytest.mark.parametrize("harm", ["change", "delete", "add"])
+def test_a_damaged_model_is_refused(model, tmp_path, harm: str) -> None:
+    save_model(model, tmp_path / "model")
+    trees = tmp_path / "model" / "trees_1.txt"
+    match harm:
+        case "change":
+            trees.write_text(trees.read_text().replace("leaf_value=", "leaf_value=9 ", 1))
+        case "delete":
+            trees.unlink()
+        case _:
+            (tmp_path / "model" / "surprise.py").write_text("print('run me')")
+
+    with pytest.raises(ModelError, match="surprise.py" if harm == "add" else "trees_1.txt"):
+        load_model(tmp_path / "model")
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path) -> None:
+    with pytest.raises(ModelError, match="no model"):
+        load_model(tmp_path)
