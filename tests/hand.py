@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from leadscore.config import Funnel, parse_funnel
+from leadscore.config import Funnel, TableName, parse_funnel
 from leadscore.history import History, build_history, check_tables
 from leadscore.history.zone import micros
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SHORT = """
 preset = "b2b"
@@ -36,24 +39,24 @@ def short_funnel(more: str = "") -> Funnel:
 
 def history_of(
     leads: dict[str, str],
-    transitions: list[tuple[str, ...]] = (),  # type: ignore[assignment]
-    touches: list[tuple[str, ...]] = (),  # type: ignore[assignment]
+    transitions: Sequence[tuple[str, ...]] = (),
+    touches: Sequence[tuple[str, ...]] = (),
     known_until: str = "2024-12-31 00:00",
     funnel: Funnel | None = None,
     **extra: dict[str, Any],
 ) -> History:
     """A history of leads by their creation; events are (lead, stage or kind, occurred[, recorded]), times in UTC."""
     rows = [{"lead_id": lead, "created_at": f"{when}Z", **extra.get(lead, {})} for lead, when in leads.items()]
-    raw = {
+    raw: dict[TableName, pa.Table] = {
         "leads": pa.Table.from_pylist(rows),
         "transitions": _events(transitions, "stage"),
         "touches": _events(touches, "kind"),
     }
     chosen = short_funnel() if funnel is None else funnel
-    return build_history(check_tables(raw, chosen, at(known_until)), chosen)  # type: ignore[arg-type]
+    return build_history(check_tables(raw, chosen, at(known_until)), chosen)
 
 
-def _events(rows: list[tuple[str, ...]], what: str) -> pa.Table:
+def _events(rows: Sequence[tuple[str, ...]], what: str) -> pa.Table:
     names = ("lead_id", what, "occurred_at", "recorded_at")
     filled = [(*row[:2], f"{row[2]}Z", f"{row[3]}Z" if len(row) > 3 else None) for row in rows]
     columns = {name: [row[place] for row in filled] for place, name in enumerate(names)}

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from leadscore.errors import ModelError, TrainingError
-from leadscore.examples import learning_examples
+from leadscore.examples import Examples, learning_examples
 from leadscore.history import DAY, History, read_history
 from leadscore.labels import reached
 from leadscore.model import FunnelModel, load_model, save_model
@@ -27,17 +27,17 @@ def history() -> History:
 
 
 @pytest.fixture(scope="module")
-def examples(history: History):
+def examples(history: History) -> Examples:
     every = learning_examples(history)
     return every.of(every.lead % 4 == 0)
 
 
 @pytest.fixture(scope="module")
-def model(history: History, examples) -> FunnelModel:
+def model(history: History, examples: Examples) -> FunnelModel:
     quick = history.funnel.lightgbm.model_copy(update={"max_rounds": 40, "rounds": 20})
     funnel = history.funnel.model_copy(update={"lightgbm": quick})
     outcome = reached(history, examples.lead, examples.as_of)
-    return FunnelModel(funnel).fit(history.at(examples.lead, examples.as_of), outcome, examples.on_morning)
+    return FunnelModel(funnel).fit(history.at(examples.lead, examples.as_of), outcome, on_morning=examples.on_morning)
 
 
 def test_parameters_are_untouched_and_learnt_state_ends_in_an_underscore(model: FunnelModel) -> None:
@@ -45,10 +45,12 @@ def test_parameters_are_untouched_and_learnt_state_ends_in_an_underscore(model: 
     assert clone(model).get_params()["funnel"] == model.funnel
     assert all(name.endswith("_") for name in vars(model) if name not in model.get_params())
     with pytest.raises(NotFittedError):
-        clone(model).predict_proba(None)  # type: ignore[arg-type]
+        clone(model).predict_proba(None)
 
 
-def test_probabilities_are_nan_for_stages_already_passed_and_only_there(model, history, examples) -> None:
+def test_probabilities_are_nan_for_stages_already_passed_and_only_there(
+    model: FunnelModel, history: History, examples: Examples
+) -> None:
     snapshot = history.at(examples.lead, examples.as_of)[np.arange(0, len(examples), 7)]
     probability = model.predict_proba(snapshot)
     passed = np.arange(1, 6) <= snapshot.steps.stage[:, None]
@@ -59,7 +61,7 @@ def test_probabilities_are_nan_for_stages_already_passed_and_only_there(model, h
     assert np.nanmax(probability) < 1
 
 
-def test_closed_leads_have_no_probability(model, history) -> None:
+def test_closed_leads_have_no_probability(model: FunnelModel, history: History) -> None:
     everyone = history.at(np.arange(len(history)), np.full(len(history), history.known_until))
     closed = np.flatnonzero(everyone.steps.stage >= 5)
 
@@ -67,29 +69,35 @@ def test_closed_leads_have_no_probability(model, history) -> None:
     assert np.isnan(model.predict_proba(everyone[closed])).all()
 
 
-def test_a_later_stage_with_no_longer_a_horizon_is_never_likelier(model) -> None:
+def test_a_later_stage_with_no_longer_a_horizon_is_never_likelier(model: FunnelModel) -> None:
     model_ = FunnelModel(model.funnel.model_copy(update={"horizon_days": dict.fromkeys(model.funnel.later_stages, 30)}))
     raw = np.array([[0.2, 0.3, 0.1, 0.15, 0.05], [np.nan, np.nan, 0.2, 0.4, 0.3]])
 
     assert np.array_equal(
-        model_._ordered(raw.copy()),  # noqa: SLF001
+        model_._ordered(raw.copy()),
         [[0.2, 0.2, 0.1, 0.1, 0.05], [np.nan, np.nan, 0.2, 0.2, 0.2]],
         equal_nan=True,
     )
     # With a longer horizon a later stage may be likelier.
     longer = FunnelModel(
-        model.funnel.model_copy(update={"horizon_days": dict(zip(model.funnel.later_stages, (5, 10, 20, 30, 60)))})
+        model.funnel.model_copy(
+            update={"horizon_days": dict(zip(model.funnel.later_stages, (5, 10, 20, 30, 60), strict=True))}
+        )
     )
-    assert np.array_equal(longer._ordered(raw.copy()), raw, equal_nan=True)  # noqa: SLF001
+    assert np.array_equal(longer._ordered(raw.copy()), raw, equal_nan=True)
 
 
-def test_too_few_outcomes_are_served_the_base_rate(history, examples) -> None:
+def test_too_few_outcomes_are_served_the_base_rate(history: History, examples: Examples) -> None:
     funnel = history.funnel.model_copy(
-        update={"lightgbm": history.funnel.lightgbm.model_copy(update={"min_outcome_leads": 100, "rounds": 5, "max_rounds": 5})}
+        update={
+            "lightgbm": history.funnel.lightgbm.model_copy(
+                update={"min_outcome_leads": 100, "rounds": 5, "max_rounds": 5}
+            )
+        }
     )
     outcome = reached(history, examples.lead, examples.as_of)
     snapshot = history.at(examples.lead, examples.as_of)
-    model = FunnelModel(funnel).fit(snapshot, outcome, examples.on_morning)
+    model = FunnelModel(funnel).fit(snapshot, outcome, on_morning=examples.on_morning)
     won = model.stages_[-1]
 
     assert won.n_reached < 100
@@ -99,7 +107,7 @@ def test_too_few_outcomes_are_served_the_base_rate(history, examples) -> None:
     assert len(np.unique(model.predict_proba(in_sql)[:, -1])) <= 2  # the rate, or that of an earlier stage below it
 
 
-def test_nothing_ripe_is_an_error(history, examples) -> None:
+def test_nothing_ripe_is_an_error(history: History, examples: Examples) -> None:
     outcome = np.full((len(examples), 5), np.nan, np.float32)
     with pytest.raises(TrainingError, match="no example is ripe"):
         FunnelModel(history.funnel).fit(history.at(examples.lead, examples.as_of), outcome)
@@ -108,10 +116,10 @@ def test_nothing_ripe_is_an_error(history, examples) -> None:
 def test_blocks_are_a_horizon_apart() -> None:
     rng = np.random.default_rng(1)
     as_of = rng.integers(0, 400 * DAY, 5_000)
-    learning = Learning(None, np.empty((5_000, 1)), np.arange(5_000), as_of, None, 1)  # type: ignore[arg-type]
+    learning = Learning(None, np.empty((5_000, 1)), np.arange(5_000), as_of, np.ones(5_000), None, 1)  # type: ignore[arg-type]
     known = np.ones(5_000, bool)
     for horizon in (10, 60, 120):
-        a, b, c = learning._blocks(known, horizon)  # noqa: SLF001
+        a, b, c = learning._blocks(known, horizon)
         assert as_of[a].max() + horizon * DAY < as_of[b].min()
         if c.any():
             assert as_of[b].max() + horizon * DAY < as_of[c].min()
@@ -128,7 +136,7 @@ def test_calibration_recovers_a_known_slope_and_intercept() -> None:
     assert 0 < fit_calibration(-margin, outcome)[0] < 0.1
 
 
-def test_a_saved_model_is_text_and_says_the_same(model, history, tmp_path) -> None:
+def test_a_saved_model_is_text_and_says_the_same(model: FunnelModel, history: History, tmp_path: Path) -> None:
     save_model(model, tmp_path / "model", {"note": "a test"})
     again = load_model(tmp_path / "model")
     snapshot = history.at(np.arange(len(history)), np.full(len(history), history.known_until))
@@ -139,7 +147,7 @@ def test_a_saved_model_is_text_and_says_the_same(model, history, tmp_path) -> No
 
 
 @pytest.mark.parametrize("harm", ["change", "delete", "add"])
-def test_a_damaged_model_is_refused(model, tmp_path, harm: str) -> None:
+def test_a_damaged_model_is_refused(model: FunnelModel, tmp_path: Path, harm: str) -> None:
     save_model(model, tmp_path / "model")
     trees = tmp_path / "model" / "trees_1.txt"
     match harm:
@@ -154,6 +162,6 @@ def test_a_damaged_model_is_refused(model, tmp_path, harm: str) -> None:
         load_model(tmp_path / "model")
 
 
-def test_a_folder_that_is_no_model_is_refused(tmp_path) -> None:
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model"):
         load_model(tmp_path)

@@ -48,10 +48,7 @@ def build_history(tables: Tables, funnel: Funnel) -> History:
         steps=_steps(tables.transitions, place, leads.created[order]),
         numbers={name: column[order] for name, column in leads.numbers.items()},
         categories={name: _coded(column, names[name])[order] for name, column in leads.categories.items()},
-        changes={
-            name: _changes(table, place, len(order), names.get(name))
-            for name, table in tables.changes.items()
-        },
+        changes={name: _changes(table, place, len(order), names.get(name)) for name, table in tables.changes.items()},
         known_until=tables.known_until,
         left_out=len(leads.ids) - len(order),
     )
@@ -59,7 +56,7 @@ def build_history(tables: Tables, funnel: Funnel) -> History:
 
 def _by_id(leads: LeadTable) -> Int64s:
     """Rows of the leads that may be scored, in order of ``lead_id``."""
-    order = pc.sort_indices(pa.array(leads.ids, pa.large_string())).to_numpy().astype(np.int64)
+    order: Int64s = pc.sort_indices(pa.array(leads.ids, pa.large_string())).to_numpy().astype(np.int64)
     return order[~leads.do_not_score[order]]
 
 
@@ -98,9 +95,7 @@ def _touches(table: TouchTable, place: Int64s, n_leads: int, vocabulary: Vocabul
     return line
 
 
-def _kept_order(
-    lead: Int64s, known: Int64s, n_leads: int, ties: list[np.typing.NDArray[np.generic]]
-) -> Int64s:
+def _kept_order(lead: Int64s, known: Int64s, n_leads: int, ties: list[np.typing.NDArray[np.generic]]) -> Int64s:
     """Rows in order of (lead, known time), without those of leads that were left out (place -1)."""
     kept = np.flatnonzero(lead >= 0)
     if len(kept) == len(lead):

@@ -98,9 +98,7 @@ class History:
         """
         leads, moments = np.asarray(lead, np.int64), np.asarray(as_of, np.int64)
         if leads.ndim != 1 or leads.shape != moments.shape:
-            raise ValueError(
-                f"lead and as_of must be as long as each other, got {leads.shape} and {moments.shape}"
-            )
+            raise ValueError(f"lead and as_of must be as long as each other, got {leads.shape} and {moments.shape}")
         if len(leads) and not (leads.min() >= 0 and leads.max() < len(self)):
             raise ValueError(f"lead must be in 0 to {len(self) - 1}, got {leads.min()} to {leads.max()}")
         return Snapshot(leads, moments, self)
@@ -116,13 +114,12 @@ class History:
             vocabulary=vocabulary,
             touches=replace(touches, kind=kind, by=by),
             categories={
-                name: recode(codes, old.categories[name], names[name])
-                for name, codes in self.categories.items()
+                name: recode(codes, old.categories[name], names[name]) for name, codes in self.categories.items()
             },
-            changes={
-                name: replace(line, value=recode(line.value, old.categories[name], names[name]))
-                if name in names
-                else line
+            changes=self.changes
+            | {
+                name: replace(line, value=recode(line.value.astype(np.int32), old.categories[name], names[name]))
                 for name, line in self.changes.items()
+                if name in names
             },
         )

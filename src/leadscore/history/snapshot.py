@@ -114,9 +114,7 @@ class Snapshot:
     def steps(self) -> StepsKnown:
         """The steps known at ``as_of``."""
         line = self._history.steps
-        return StepsKnown(
-            line, self.funnel.lost_code, self.lead, self.as_of, self.created, end=self.positions(line)
-        )
+        return StepsKnown(line, self.funnel.lost_code, self.lead, self.as_of, self.created, end=self.positions(line))
 
     @cached_property
     def created(self) -> Int64s:

@@ -71,7 +71,8 @@ class StepsKnown:
         running = np.zeros((len(per_step) + 1, *per_step.shape[1:]), np.int64)
         np.cumsum(per_step, axis=0, out=running[1:])
         begin = self.line.start[self.lead] - self._stretch.start
-        return running.take(self.end - self._stretch.start, axis=0) - running.take(begin, axis=0)
+        total: Int64s = running.take(self.end - self._stretch.start, axis=0) - running.take(begin, axis=0)
+        return total
 
     def steps_back(self) -> Int64s:
         """How often the lead went back to an earlier stage, shape (n_examples,)."""

@@ -63,9 +63,7 @@ class _Counts:
         flat = running.reshape(-1)
         flat[(np.flatnonzero(counted) + 1) * n_channels + channel[counted]] = 1
         np.add.accumulate(running, axis=0, out=running)
-        order = np.argsort(channel.astype(np.int16), kind="stable")[
-            len(channel) - int(np.count_nonzero(counted)) :
-        ]
+        order = np.argsort(channel.astype(np.int16), kind="stable")[len(channel) - int(np.count_nonzero(counted)) :]
         begin = np.concatenate(([0], np.cumsum(running[-1], dtype=np.int64)[:-1]))
         return cls(running, known[order], begin)
 
@@ -106,7 +104,8 @@ class TouchesKnown:
 
     @cached_property
     def _begin(self) -> Int64s:
-        return self.line.start[self.lead] - self._stretch.start
+        begin: Int64s = self.line.start[self.lead] - self._stretch.start
+        return begin
 
     @cached_property
     def _starts(self) -> Int64s:
@@ -114,7 +113,8 @@ class TouchesKnown:
         return self.line.start[first : last + 2]
 
     def _end(self, days_back: int = 0) -> Int64s:
-        return self.positions(days_back) - self._stretch.start
+        end: Int64s = self.positions(days_back) - self._stretch.start
+        return end
 
     @cached_property
     def _by_kind(self) -> _Counts:
@@ -166,7 +166,8 @@ class TouchesKnown:
         new_day = self._new_days
         # A window that opens in the middle of a day counts that day though its first touch lies before.
         opens_within = (end > begin) & (new_day[begin + 1] == new_day[begin])
-        return new_day[end] - new_day[begin] + opens_within
+        active: Int64s = new_day[end] - new_day[begin] + opens_within
+        return active
 
     @cached_property
     def _new_days(self) -> Int64s:

@@ -1,0 +1,58 @@
+"""The recorded history of a funnel: read, checked, and sorted into lines of time.
+
+Features are read from a `Snapshot`, which `History.at` alone gives out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from leadscore.config import FILE, read_funnel
+from leadscore.history.build import build_history
+from leadscore.history.history import History
+from leadscore.history.line import DAY, HOUR
+from leadscore.history.reading import Rules, check_tables, read_tables
+from leadscore.history.snapshot import Snapshot
+from leadscore.history.vocabulary import MISSING, OTHER, Vocabulary, kinds_of, names_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+__all__ = [
+    "DAY",
+    "HOUR",
+    "MISSING",
+    "OTHER",
+    "History",
+    "Rules",
+    "Snapshot",
+    "Vocabulary",
+    "build_history",
+    "check_tables",
+    "kinds_of",
+    "names_of",
+    "read_history",
+    "read_tables",
+]
+
+
+def read_history(folder: Path, known_until: datetime | None = None, *, quarantine: bool = False) -> History:
+    """Read a data set folder: ``funnel.toml`` and its tables.
+
+    Parameters
+    ----------
+    known_until : datetime with time zone, optional
+        The end of the recorded history, where the export says it; overrides ``time.known_until``.
+    quarantine : bool, default False
+        Set bad rows aside in a file and go on with the rest.
+
+    Raises
+    ------
+    ConfigError
+        ``funnel.toml`` is missing or bad, or nobody says where the recorded history ends.
+    DataError
+        Tables break rules of the data set folder.
+    """
+    funnel = read_funnel(folder / FILE)
+    return build_history(read_tables(folder, funnel, known_until=known_until, quarantine=quarantine), funnel)

@@ -1,0 +1,259 @@
+"""Columns as sources write them, to numbers and codes; what cannot be read is a fault, never a guess."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from leadscore.errors import SHOWN
+from leadscore.history.reading import times
+from leadscore.history.reading.faults import OF_A_BAD_LEAD, Fault, Rule
+from leadscore.history.reading.lookup import Places, hashes
+from leadscore.history.tables import Coded
+
+if TYPE_CHECKING:
+    from leadscore.config import Funnel
+    from leadscore.history.line import Bools, Float64s, Int32s
+
+# Values are summed in millionths in int64; attributes become float32.
+LARGEST_VALUE = 9e12
+LARGEST_ATTRIBUTE = 3e38
+DISTINCT_ROWS = 100_000  # among so many bad rows the first few distinct values are looked for
+
+NOT_EMPTY = Rule("must not be empty", "Fill it in, or leave the row out")
+KNOWN_LEAD = Rule("must be the lead_id of a lead", "Export the lead too, or leave the row out")
+READABLE = Rule("must be a time in ISO 8601", "Write it as 2024-03-04T09:00:00Z or as a date")
+ZONED = Rule(
+    "must have a time zone, because [time] timezone is not set",
+    'Set [time] timezone = "Europe/Berlin" or the like, or write times as 2024-03-04T09:00:00Z',
+)
+NUMBER = Rule("must be a number", "Write it as 1234.5, and leave it empty where it is missing")
+FINITE = Rule("must be a finite number", "Leave it empty where it is missing")
+BOOLEAN = Rule("must be true or false", "Write true or false, 1 or 0, yes or no; empty is false", ("true", "false"))
+DIRECTIONS = ("inbound", "in", "outbound", "out")
+DIRECTION = Rule("must be a direction", "Write inbound or outbound, or leave it empty", DIRECTIONS)
+BOOLEANS = ("true", "t", "yes", "1", "false", "f", "no", "0")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A column, shape (n_rows,), and the rows of it that break a rule; their values mean nothing."""
+
+    values: Values
+    faults: tuple[Fault, ...] = ()
+
+
+Values = npt.NDArray[Any] | Coded
+Reader = Callable[[str, pa.Array], Read]
+
+
+def moments(clock: times.Clock, years: tuple[int, int], *, whole_days: bool, required: bool) -> Reader:
+    """Reader of times; where an optional one is missing the value is earlier than any time."""
+    inside = Rule(f"must lie in the years {years[0]} to {years[1]}", "Put it right, or widen [time] years")
+    rules = {times.UNREADABLE: READABLE, times.NAIVE: ZONED, times.OUTSIDE: inside, times.MISSING: NOT_EMPTY}
+
+    def read(name: str, column: pa.Array) -> Read:
+        moment, fault = clock.moments(column, whole_days=whole_days)
+        if not fault.any():
+            return Read(moment)
+        if not required:
+            missing = fault == times.MISSING + 1
+            moment = np.where(missing, np.iinfo(np.int64).min, moment)
+            fault = np.where(missing, 0, fault)
+        found = (bad(name, rule, column, fault == code + 1) for code, rule in rules.items())
+        return Read(moment, tuple(fault for fault in found if len(fault.rows)))
+
+    return read
+
+
+def number(largest: float) -> Reader:
+    """Reader of finite numbers up to ``largest`` either way; NaN where missing."""
+    small = Rule(f"must not be larger than {largest:g}", "Put it right, or give it in a larger unit")
+
+    def read(name: str, column: pa.Array) -> Read:
+        values, unreadable = _floats(column)
+        ok = np.abs(values) <= largest
+        if ok.all():
+            return Read(values)
+        wrong = ~ok & column.is_valid().to_numpy(zero_copy_only=False) & ~unreadable
+        if _is_text(column):
+            wrong &= ~_blank(column)
+        finite = np.isfinite(values)
+        return Read(
+            values,
+            (
+                bad(name, NUMBER, column, unreadable),
+                bad(name, FINITE, column, wrong & ~finite),
+                bad(name, small, column, wrong & finite),
+            ),
+        )
+
+    return read
+
+
+def category(*, required: bool = False) -> Reader:
+    """Reader of categories; they stay as they are written."""
+
+    def read(name: str, column: pa.Array) -> Read:
+        coded = encoded(column)
+        return Read(coded, (bad(name, NOT_EMPTY, column, coded.codes < 0),) if required else ())
+
+    return read
+
+
+def choice(rule: Rule, codes: dict[str, int], *, missing: int | None = None, any_case: bool = False) -> Reader:
+    """Reader of one of few words, to int8; without ``missing`` it must not be empty."""
+    words = pa.array(list(codes), pa.string())
+    code = np.array([*codes.values(), missing or 0], np.int8)
+
+    def read(name: str, column: pa.Array) -> Read:
+        coded = encoded(column)
+        names = pa.array(coded.names, pa.string())
+        places = pc.index_in(pc.utf8_lower(names) if any_case else names, value_set=words)
+        place = np.append(places.fill_null(-2).to_numpy(), -1)[coded.codes]
+        faults = [bad(name, rule, column, place == -2)] if places.null_count else []
+        if missing is None:
+            faults.append(bad(name, NOT_EMPTY, column, coded.codes < 0))
+        return Read(code[np.where(place < 0, len(codes), place)], tuple(faults))
+
+    return read
+
+
+def stage(funnel: Funnel) -> Reader:
+    """Reader of stages, to their codes."""
+    names = {name: code for code, name in enumerate(funnel.stages)} | dict.fromkeys(
+        funnel.funnel.lost, funnel.lost_code
+    )
+    fix = f"The stages are {', '.join(names)}: put the source right, or name it in [funnel] stages or lost"
+    return choice(Rule("must be a stage of the funnel", fix, tuple(names)), names)
+
+
+def direction() -> Reader:
+    """Reader of directions: 0 not said, 1 inbound, 2 outbound."""
+    return choice(DIRECTION, dict(zip(DIRECTIONS, (1, 1, 2, 2), strict=True)), missing=0, any_case=True)
+
+
+def boolean() -> Reader:
+    """Reader of true and false, 1 and 0; false where missing."""
+    return choice(BOOLEAN, dict(zip(BOOLEANS, (1,) * 4 + (0,) * 4, strict=True)), missing=0, any_case=True)
+
+
+def lead_row(good: pa.Array, refused: pa.Array) -> Reader:
+    """Reader of ``lead_id``, to its place in ``good``."""
+    places = Places.of(pa.concat_arrays([good, refused]))
+
+    def read(name: str, column: pa.Array) -> Read:
+        text = ids_as_text(column)
+        row = places.find(text)
+        if not len(refused) and row.min(initial=0) >= 0:
+            return Read(row)
+        empty = _blank(text)
+        return Read(
+            row,
+            (
+                bad(name, NOT_EMPTY, column, empty),
+                bad(name, KNOWN_LEAD, column, (row < 0) & ~empty),
+                bad(name, OF_A_BAD_LEAD, column, row >= len(good)),
+            ),
+        )
+
+    return read
+
+
+def lead_id() -> Reader:
+    """Reader of ``lead_id`` where it is not known which leads there are."""
+
+    def read(name: str, column: pa.Array) -> Read:
+        return Read(np.zeros(len(column), np.int64), (bad(name, NOT_EMPTY, column, _blank(ids_as_text(column))),))
+
+    return read
+
+
+def event_key() -> Reader:
+    """Reader of ``event_id``, to a hash of it; 0 where missing."""
+
+    def read(_: str, column: pa.Array) -> Read:
+        return Read(hashes(ids_as_text(column)))
+
+    return read
+
+
+def bad(name: str, rule: Rule, column: pa.Array, where: Bools) -> Fault:
+    """The fault of the rows ``where`` a rule is broken."""
+    rows = np.flatnonzero(where)
+    if not len(rows) or rule in {NOT_EMPTY, KNOWN_LEAD, OF_A_BAD_LEAD}:
+        return Fault(name, rule, rows)
+    values = as_text(column.take(pa.array(rows[:DISTINCT_ROWS]))).unique()
+    return Fault(name, rule, rows, shown=tuple(str(value) for value in values[:SHOWN].to_pylist()))
+
+
+def encoded(column: pa.Array) -> Coded:
+    """Codes of a column of categories; null and the empty text are missing."""
+    if not pa.types.is_dictionary(column.type):
+        column = as_text(column).dictionary_encode()
+    indices = column.indices.fill_null(-1) if column.null_count else column.indices
+    codes: Int32s = indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+    names = as_text(column.dictionary).to_pylist()
+    place: dict[str, int] = {}
+    new = [place.setdefault(name, len(place)) if name else -1 for name in names]
+    if new != list(range(len(names))):  # an empty name, or one that occurs twice
+        codes = np.array([*new, -1], np.int32)[codes]
+    return Coded(codes, tuple(place))
+
+
+def ids_as_text(column: pa.Array) -> pa.Array:
+    """Ids as text: a whole number as its decimal digits."""
+    if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
+        with suppress(pa.ArrowInvalid):  # a number with a fraction is an id like any other text
+            column = column.cast(pa.int64())
+    return as_text(column)
+
+
+def as_text(column: pa.Array) -> pa.Array:
+    """A column as `pa.string`, null where it is null."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_string(column.type):
+        return column
+    try:
+        return column.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # bytes that are no text; lists and the like
+        return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+
+
+def _is_text(column: pa.Array) -> bool:
+    kind = column.type
+    return any(check(kind) for check in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
+def _blank(text: pa.Array) -> Bools:
+    blank: Bools = pc.fill_null(pc.equal(text, ""), fill_value=True).to_numpy(zero_copy_only=False)
+    return blank
+
+
+def _floats(column: pa.Array) -> tuple[Float64s, Bools]:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    nothing = np.zeros(len(column), np.bool_)
+    if not _is_text(column):
+        try:
+            return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), nothing
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return np.full(len(column), np.nan), column.is_valid().to_numpy(zero_copy_only=False)
+    try:
+        return column.cast(pa.float64()).to_numpy(zero_copy_only=False), nothing
+    except pa.ArrowInvalid:
+        text = as_text(column)
+    written = pc.match_substring_regex(text, r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$")
+    special = pc.match_substring_regex(text, r"^(?i:[+-]?(nan|inf|infinity))$")
+    readable = pc.or_(written, special)
+    values = pc.if_else(readable, text, None).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    wrong = pc.fill_null(pc.invert(readable), fill_value=False).to_numpy(zero_copy_only=False) & ~_blank(text)
+    return values, wrong

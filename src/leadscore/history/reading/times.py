@@ -1,0 +1,221 @@
+"""Times as sources write them, to microseconds since 1970 UTC.
+
+The worked example: in Europe/Berlin the clocks skip 02:00 to 03:00 on 2024-03-31, so 02:30 is taken as 03:30
+(01:30 UTC); they repeat 02:00 to 03:00 on 2024-10-27, and 02:30 is taken as the first of the two (00:30 UTC).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from leadscore.history.line import DAY, HOUR, SECOND
+from leadscore.history.zone import micros, utc_offset
+
+if TYPE_CHECKING:
+    from leadscore.config import Times
+    from leadscore.history.line import Int8s, Int64s
+
+MINUTE = 60 * SECOND
+
+# What a value was written as.
+MISSING, UNREADABLE, DATE, NAIVE, ZONED, OUTSIDE = range(6)
+
+# A slice that Arrow refuses is read by the slow path, so that one odd row does not slow a whole column.
+SLICE = 1 << 15
+PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+ISO = (
+    r"^(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
+    r"(?:[Tt ](?P<hour>[0-9]{2})(?::(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:\.(?P<fraction>[0-9]{1,9}))?)?)?"
+    r"(?P<zone> ?(?:[Zz]|(?P<sign>[+-])(?P<zone_hour>[0-9]{2})(?::?(?P<zone_minute>[0-9]{2}))?))?)?$"
+)
+
+
+def to_utc(local: Int64s, zone: ZoneInfo) -> Int64s:
+    """Moments of local times of a zone, shape as given.
+
+    A local time that occurs twice is its first occurrence; one that the clocks skip is moved forward by what
+    they skip.
+    """
+    before, after = utc_offset(local - DAY, zone), utc_offset(local + DAY, zone)
+    moment = local - before
+    if (before == after).all():
+        return moment
+    # In winter time 2024-10-27T02:30 would come later, and 2024-03-31T02:30 is not there in summer time either.
+    changed = utc_offset(moment, zone) != before
+    there = utc_offset(local - after, zone) == after
+    return np.where(changed & there, local - after, moment)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How the times of a source are to be understood.
+
+    Attributes
+    ----------
+    zone : ZoneInfo, optional
+        The zone of naive times and of whole days; without it they cannot be read.
+    begin, end : int
+        Moments outside ``[begin, end)`` are outside the configured years.
+    """
+
+    zone: ZoneInfo | None
+    begin: int
+    end: int
+
+    @classmethod
+    def of(cls, times: Times) -> Clock:
+        """The clock of ``[time]`` in ``funnel.toml``."""
+        begin, end = (micros(datetime(year, 1, 1, tzinfo=UTC)) for year in (times.years[0], times.years[1] + 1))
+        return cls(ZoneInfo(times.timezone) if times.timezone else None, begin, end)
+
+    def moments(self, column: pa.Array, *, whole_days: bool = False) -> tuple[Int64s, Int8s]:
+        """Read a column of times.
+
+        Text in ISO 8601 (a date, or a date, ``T`` or a space, and a time with or without seconds, fraction and
+        offset), Arrow timestamps of any unit with or without a zone, and Arrow dates. Naive times are local
+        times of the zone: of an hour that occurs twice the first, of an hour that is skipped the time moved
+        forward by what was skipped. Fractions are cut to microseconds.
+
+        Parameters
+        ----------
+        column : Array, shape (n_rows,)
+            As read.
+        whole_days : bool
+            Each value means a day. A date always does. A day is known at its end, a microsecond before the
+            next local midnight.
+
+        Returns
+        -------
+        moment : ndarray of int64, shape (n_rows,)
+            Microseconds since 1970 UTC; any value where the fault is not 0.
+        fault : ndarray of int8, shape (n_rows,)
+            0, or 1 + one of ``MISSING``, ``UNREADABLE``, ``NAIVE`` (no zone is set) and ``OUTSIDE``.
+        """
+        moment, kind = _as_written(column)
+        fault = np.zeros(len(kind), np.int8)
+        if (lowest := kind.min(initial=ZONED)) <= UNREADABLE:
+            fault[kind <= UNREADABLE] = kind[kind <= UNREADABLE] + 1
+        if whole_days or lowest < ZONED:
+            moment = self._resolved(moment, kind, fault, whole_days=whole_days)
+        fault[((moment < self.begin) | (moment >= self.end)) & (fault == 0)] = OUTSIDE + 1
+        return moment, fault
+
+    def _resolved(self, moment: Int64s, kind: Int8s, fault: Int8s, *, whole_days: bool) -> Int64s:
+        naive = kind == NAIVE
+        days = kind == DATE
+        if whole_days:
+            days = days | naive | (kind == ZONED)
+        if self.zone is None:
+            fault[days | naive] = NAIVE + 1
+            return moment
+        utc = np.where(naive, to_utc(moment, self.zone), moment) if naive.any() else moment
+        if not days.any():
+            return utc
+        local = np.where(kind == ZONED, moment + utc_offset(moment, self.zone), moment)
+        return np.where(days, to_utc((local // DAY + 1) * DAY, self.zone) - 1, utc)
+
+
+def _as_written(column: pa.Array) -> tuple[Int64s, Int8s]:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return _timestamps(column)
+    if pa.types.is_date(kind):
+        days = column.cast(pa.date32()).cast(pa.int32()).fill_null(0).to_numpy(zero_copy_only=False)
+        return days.astype(np.int64) * DAY, _kinds(column, DATE)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return _texts(column)
+    return np.zeros(len(column), np.int64), _kinds(column, UNREADABLE)
+
+
+def _kinds(column: pa.Array, kind: int) -> Int8s:
+    kinds = np.full(len(column), kind, np.int8)
+    if column.null_count:
+        kinds[column.is_null().to_numpy(zero_copy_only=False)] = MISSING
+    return kinds
+
+
+def _timestamps(column: pa.Array) -> tuple[Int64s, Int8s]:
+    ticks = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    kinds = _kinds(column, NAIVE if column.type.tz is None else ZONED)
+    per_second = PER_SECOND[column.type.unit]
+    if per_second > SECOND:
+        return ticks // (per_second // SECOND), kinds
+    # Further from 1970 than fits microseconds is outside any year anyway; it must not come round again.
+    furthest = np.iinfo(np.int64).max // SECOND // 2 * per_second
+    return np.clip(ticks, -furthest, furthest) * (SECOND // per_second), kinds
+
+
+def _texts(column: pa.Array) -> tuple[Int64s, Int8s]:
+    if (read := _cast(column)) is not None:
+        return read
+    if len(column) <= SLICE:
+        return _matched(column)
+    slices = [_texts(column.slice(begin, SLICE)) for begin in range(0, len(column), SLICE)]
+    return np.concatenate([moment for moment, _ in slices]), np.concatenate([kind for _, kind in slices])
+
+
+def _cast(column: pa.Array) -> tuple[Int64s, Int8s] | None:
+    # Only a date has ten characters, so a column without one is all zoned, all naive or mixed.
+    sizes = pc.min_max(pc.binary_length(column))
+    shortest, longest = sizes.as_py().values()
+    if shortest == 0:
+        return _texts(pc.if_else(pc.equal(column, ""), None, column))
+    if shortest is None:
+        return np.zeros(len(column), np.int64), _kinds(column, MISSING)
+    if longest == 10:
+        targets = [(pa.date32(), DATE)]
+    elif shortest > 10:
+        targets = [(pa.timestamp("us", "UTC"), ZONED), (pa.timestamp("us"), NAIVE)]
+    else:
+        return None
+    for target, kind in targets:
+        try:
+            read = column.cast(target)
+        except pa.ArrowInvalid:
+            continue
+        moment, _ = _as_written(read)
+        return moment, _kinds(column, kind)
+    return None
+
+
+def _matched(column: pa.Array) -> tuple[Int64s, Int8s]:
+    parts = pc.extract_regex(column.cast(pa.string()), ISO)
+    kinds = _kinds(column, ZONED)
+    matches = parts.is_valid().to_numpy(zero_copy_only=False)
+
+    def number(name: str, digits: int = 2) -> Int64s:
+        text = pc.fill_null(parts.field(name), "")
+        digits_only: Int64s = pc.utf8_rpad(text, digits, "0").cast(pa.int64()).to_numpy()
+        return digits_only
+
+    month, day = number("month"), number("day")
+    months = (number("year", 4) - 1970).astype("M8[Y]").astype("M8[M]") + (month - 1)
+    begin, end = (each.astype("M8[D]").astype(np.int64) for each in (months, months + 1))
+    hour, minute, second = number("hour"), number("minute"), number("second")
+    zone_hour, zone_minute = number("zone_hour"), number("zone_minute")
+    fraction = pc.utf8_slice_codeunits(pc.fill_null(parts.field("fraction"), ""), 0, 6)
+    micros = pc.utf8_rpad(fraction, 6, "0").cast(pa.int64()).to_numpy()
+
+    written = pc.fill_null(pc.binary_length(parts.field("hour")), 0).to_numpy() > 0
+    zoned = pc.fill_null(pc.binary_length(parts.field("zone")), 0).to_numpy() > 0
+    kinds[~zoned & (kinds == ZONED)] = NAIVE
+    kinds[~written & (kinds == NAIVE)] = DATE
+    exists = (month >= 1) & (month <= 12) & (day >= 1) & (day <= end - begin) & (hour <= 23) & (minute <= 59)
+    exists &= (second <= 59) & (zone_hour <= 23) & (zone_minute <= 59)
+    kinds[~(matches & exists) & (kinds != MISSING)] = UNREADABLE
+
+    sign = np.where(
+        pc.fill_null(pc.equal(parts.field("sign"), "-"), fill_value=False).to_numpy(zero_copy_only=False), -1, 1
+    )
+    ahead = sign * (zone_hour * HOUR + zone_minute * MINUTE)
+    moment = (begin + day - 1) * DAY + hour * HOUR + minute * MINUTE + second * SECOND + micros - ahead
+    return moment, kinds

@@ -1,0 +1,127 @@
+"""Lists of leads, and leads that are sent with their whole history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from leadscore.errors import DataError
+from leadscore.examples import learning_examples
+from leadscore.history import History, read_history
+from leadscore.labels import reached
+from leadscore.model import FunnelModel
+from leadscore.scoring import HANDOFF, WIN, probability_columns, rank, score_records
+
+SAMPLE = Path(__file__).parents[1] / "data" / "sample"
+HOUR = 3_600_000_000
+
+
+@pytest.fixture(scope="module")
+def history() -> History:
+    return read_history(SAMPLE)
+
+
+@pytest.fixture(scope="module")
+def model(history: History) -> FunnelModel:
+    quick = history.funnel.lightgbm.model_copy(update={"max_rounds": 20, "rounds": 20})
+    funnel = history.funnel.model_copy(update={"lightgbm": quick})
+    examples = learning_examples(history)
+    examples = examples.of(examples.lead % 5 == 0)
+    outcome = reached(history, examples.lead, examples.as_of)
+    return FunnelModel(funnel).fit(history.at(examples.lead, examples.as_of), outcome)
+
+
+@pytest.fixture(scope="module")
+def ranked(history: History, model: FunnelModel) -> pd.DataFrame:
+    return rank(history, model)
+
+
+def test_each_list_is_in_order_of_what_it_is_for(ranked: pd.DataFrame) -> None:
+    before, past = ranked[ranked["list"] == HANDOFF], ranked[ranked["list"] == WIN]
+
+    assert set(before["stage"]) == {"lead", "mql", "sal"}
+    assert set(past["stage"]) == {"sql", "opportunity"}
+    for listed, order in ((before, "sql_45d"), (past, "won_90d")):
+        assert listed[order].is_monotonic_decreasing
+        assert listed["rank"].tolist() == list(range(1, len(listed) + 1))
+    assert ranked["list"].tolist() == [HANDOFF] * len(before) + [WIN] * len(past)
+
+
+def test_equal_probabilities_are_in_order_of_lead_id(ranked: pd.DataFrame) -> None:
+    for order, listed in (
+        (column, ranked[ranked["list"] == which]) for which, column in ((HANDOFF, "sql_45d"), (WIN, "won_90d"))
+    ):
+        for _, tied in listed.groupby(order):
+            assert tied["lead_id"].is_monotonic_increasing
+
+
+def test_every_open_lead_is_listed_once_and_no_other(ranked: pd.DataFrame, history: History) -> None:
+    raw = pd.read_csv(SAMPLE / "leads.csv", dtype=str)
+    objecting = set(raw.loc[raw["do_not_score"] == "true", "lead_id"])
+    now = history.at(np.arange(len(history)), np.full(len(history), history.known_until))
+
+    assert len(objecting) > 10
+    assert history.left_out == len(objecting)
+    assert not objecting & set(ranked["lead_id"])
+    assert ranked["lead_id"].is_unique
+    assert set(ranked["lead_id"]) == set(history.ids[now.steps.stage < 5])
+
+
+def test_a_lead_sent_with_its_history_gets_the_score_it_has_in_the_list(
+    ranked: pd.DataFrame, history: History, model: FunnelModel
+) -> None:
+    wanted = ranked.sample(60, random_state=1).sort_index()
+    scores = score_records(model, records_of(set(wanted["lead_id"]), "2025-07-01T08:00:00Z"))
+    both = wanted.merge(scores, on="lead_id", suffixes=("", "_sent"))
+
+    assert len(both) == 60
+    assert both["stage"].tolist() == both["stage_sent"].tolist()
+    for column in probability_columns(model.funnel):
+        assert np.array_equal(both[column], both[f"{column}_sent"], equal_nan=True)
+
+
+def test_a_lead_that_objects_is_answered_without_a_score(model: FunnelModel) -> None:
+    records = records_of({"L6304346"}, "2025-07-01T08:00:00Z").assign(do_not_score="true")
+
+    scores = score_records(model, records)
+    assert scores["stage"].tolist() == [None]
+    assert scores[probability_columns(model.funnel)].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("as_of", "message"), [("2025-07-01T08:00:00", "time zone"), ("soon", "must be a time"), (None, "as_of")]
+)
+def test_an_as_of_must_be_a_moment(model: FunnelModel, as_of: str | None, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        score_records(model, records_of({"L6304346"}, as_of))
+
+
+def test_records_break_the_rules_of_the_data_set_folder(model: FunnelModel) -> None:
+    records = records_of({"L6304346"}, "2025-07-01T08:00:00Z")
+    misspelt = [{"stage": "mqll", "occurred_at": "2024-08-01T00:00:00Z"}]
+    records = records.assign(transitions=pd.Series([misspelt], dtype=object))
+
+    with pytest.raises(DataError, match="mqll"):
+        score_records(model, records)
+
+
+def records_of(lead_ids: set[str], as_of: str | None) -> pd.DataFrame:
+    """Leads of the sample as the CRM would send them."""
+    leads = pd.read_csv(SAMPLE / "leads.csv", dtype=str)
+    leads = leads[leads["lead_id"].isin(lead_ids)].drop(columns=["cost"])
+    for table in ("transitions", "touches", "changes"):
+        events = pd.read_csv(SAMPLE / f"{table}.csv", dtype=str)
+        sent = {lead: _rows(rows) for lead, rows in events[events["lead_id"].isin(lead_ids)].groupby("lead_id")}
+        leads[table] = leads["lead_id"].map(lambda lead, sent=sent: sent.get(lead, []))
+    return leads.assign(as_of=as_of).reset_index(drop=True)
+
+
+def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {str(name): value for name, value in row.items() if isinstance(value, str)}
+        for row in rows.drop(columns="lead_id").to_dict("records")
+    ]
