@@ -88,9 +88,7 @@ class Stages(Section):
         if unknown := [stage for stage in self.handoff if stage not in self.stages]:
             raise ValueError(f"handoff names unknown stages: {', '.join(unknown)}")
         if self.stages.index(self.handoff[0]) >= self.stages.index(self.handoff[1]):
-            raise ValueError(
-                f"handoff must lead forward: {self.handoff[0]} does not come before {self.handoff[1]}"
-            )
+            raise ValueError(f"handoff must lead forward: {self.handoff[0]} does not come before {self.handoff[1]}")
         return self
 
 
@@ -136,9 +134,7 @@ class Times(Section):
         for column in columns:
             table, _, name = column.partition(".")
             if table not in TABLES or name not in {"created_at", "occurred_at", "recorded_at"}:
-                raise ValueError(
-                    f"{column!r} is no time column: write table.column, such as leads.created_at"
-                )
+                raise ValueError(f"{column!r} is no time column: write table.column, such as leads.created_at")
         return columns
 
     @field_validator("years")
@@ -247,6 +243,9 @@ class ExampleSettings(Section):
         Days from one training morning to the next.
     judged_every_days : int
         Days from one morning of the judging to the next.
+    first_weight : float
+        Weight of the first example of each lead; that of the others is 1. Leads that stay open long give many
+        examples; the first is the one that every lead gives.
     max_examples : int
         Leads are sampled, by a hash of their ``lead_id``, so that training has about this many examples at most.
     """
@@ -255,6 +254,7 @@ class ExampleSettings(Section):
     morning_hour: Annotated[int, Field(ge=0, le=23)] = 8
     mornings_every_days: Days = 5
     judged_every_days: Days = 3
+    first_weight: Annotated[float, Field(ge=1, le=1_000)] = 5.0
     max_examples: Annotated[int, Field(ge=1_000)] = 500_000
 
 
@@ -273,12 +273,12 @@ class LightGBMSettings(Section):
         A stage with fewer leads of either outcome is served its base rate.
     """
 
-    rounds: Annotated[int, Field(ge=1, le=10_000)] = 150
+    rounds: Annotated[int, Field(ge=1, le=10_000)] = 200
     max_rounds: Annotated[int, Field(ge=1, le=10_000)] = 1_000
     early_stopping_rounds: Annotated[int, Field(ge=1)] = 30
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
-    num_leaves: Annotated[int, Field(ge=2, le=4096)] = 7
-    min_data_in_leaf: Annotated[int, Field(ge=1)] = 50
+    num_leaves: Annotated[int, Field(ge=2, le=4096)] = 5
+    min_data_in_leaf: Annotated[int, Field(ge=1)] = 20
     lambda_l2: Annotated[float, Field(ge=0)] = 5.0
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
     bagging_fraction: Annotated[float, Field(gt=0, le=1)] = 0.8
@@ -398,9 +398,7 @@ def funnel_of(settings: dict[str, Any], where: str = FILE) -> Funnel:
     try:
         return Funnel.model_validate(settings)
     except ValidationError as error:
-        lines = [
-            f"  {_place(each['loc'])}{each['msg'].removeprefix('Value error, ')}" for each in error.errors()
-        ]
+        lines = [f"  {_place(each['loc'])}{each['msg'].removeprefix('Value error, ')}" for each in error.errors()]
         raise ConfigError(
             f"{where}: {len(lines)} bad setting{'s' if len(lines) != 1 else ''}\n" + "\n".join(lines)
         ) from None
@@ -417,9 +415,7 @@ def read_funnel(path: Path) -> Funnel:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such file; a data set is a folder with a {FILE} and its tables"
-        ) from None
+        raise ConfigError(f"{path}: no such file; a data set is a folder with a {FILE} and its tables") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
     return parse_funnel(text, str(path))

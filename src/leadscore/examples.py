@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from leadscore.config import Funnel
     from leadscore.funnel import Stays
     from leadscore.history import History
-    from leadscore.history.line import Bools, Float32s, Int64s
+    from leadscore.history.line import Bools, Float32s, Float64s, Int64s
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.lead)
+
+    def weights(self, first_weight: float) -> Float64s:
+        """Weight to learn each example with, shape (n_examples,): ``first_weight`` for a lead's first, else 1."""
+        first = np.append(True, self.lead[1:] != self.lead[:-1])[: len(self)]
+        return np.where(first, first_weight, 1.0)
 
     def of(self, kept: Bools) -> Examples:
         """The examples that are kept."""
@@ -92,7 +97,8 @@ def mornings(history: History, every_days: int) -> Int64s:
     days = range(first + -first % every_days, last + 1, every_days)
     moments = [datetime.combine((EPOCH + timedelta(days=day)).date(), time(hour), zone) for day in days]
     found = np.array([micros(moment.astimezone(UTC)) for moment in moments], np.int64)
-    return found[(found >= history.known.min()) & (found <= history.known_until)]
+    within: Int64s = found[(found >= history.known.min()) & (found <= history.known_until)]
+    return within
 
 
 def known_by(outcome: Float32s, as_of: Int64s, funnel: Funnel, cut: int) -> Float32s:

@@ -50,7 +50,7 @@ def open_stays(history: History) -> Stays:
     lead = np.concatenate((every_lead, steps.lead))
     order = np.argsort(lead, kind="stable")
     lead = lead[order]
-    stage = np.concatenate((np.zeros(len(history), np.int64), steps.stage))[order]
+    stage = np.concatenate((np.zeros(len(history), np.int64), steps.stage.astype(np.int64)))[order]
     begin = np.concatenate((np.full(len(history), -(2**62)), steps.known))[order]
     end = np.append(begin[1:], 0)
     end[np.append(lead[1:] != lead[:-1], True)[: len(lead)]] = history.known_until + 1

@@ -98,12 +98,12 @@ def score_records(model: FunnelModel, records: pd.DataFrame) -> pd.DataFrame:
         The records break a rule of the data set folder.
     """
     as_of = _moments(records)
-    raw: dict[TableName, pa.Table] = {"leads": pa.Table.from_pylist(_fixed(records))}
+    raw: dict[TableName, pa.Table] = {"leads": _table("leads", _fixed(records))}
     for table in EVENTS:
-        raw[table] = pa.Table.from_pylist(_events(records, table))
+        raw[table] = _table(table, _events(records, table))
     history = build_history(check_tables(raw, model.funnel, int(as_of.max())), model.funnel)
     place = {lead_id: number for number, lead_id in enumerate(history.ids)}
-    wanted = records["lead_id"].astype(str)
+    wanted = np.array([str(lead_id) for lead_id in records["lead_id"]], object)
     scored = np.array([lead_id in place for lead_id in wanted], np.bool_)
     snapshot = history.at([place[lead_id] for lead_id in wanted[scored]], as_of[scored])
     stage, probability = (
@@ -113,7 +113,7 @@ def score_records(model: FunnelModel, records: pd.DataFrame) -> pd.DataFrame:
     states = np.array([*model.funnel.stages, "lost"], object)
     stage[scored] = states[snapshot.steps.stage]
     probability[scored] = model.predict_proba(snapshot)
-    scores = pd.DataFrame({"lead_id": wanted.to_numpy(object), "stage": stage})
+    scores = pd.DataFrame({"lead_id": wanted, "stage": stage})
     scores[probability_columns(model.funnel)] = probability
     return scores
 
@@ -123,14 +123,25 @@ def _moments(records: pd.DataFrame) -> Int64s:
     if not len(records) or "as_of" not in records:
         raise DataError((Problem("leads", "as_of", "is missing", fix),))
     try:
-        moments = [datetime.fromisoformat(text) for text in records["as_of"].astype(str)]
+        moments = [datetime.fromisoformat(str(moment)) for moment in records["as_of"]]
     except ValueError as error:
         raise DataError((Problem("leads", "as_of", f"must be a time, {error}", fix),)) from None
-    if naive := [
-        str(lead) for lead, moment in zip(records["lead_id"], moments, strict=True) if moment.tzinfo is None
-    ]:
+    if naive := [str(lead) for lead, moment in zip(records["lead_id"], moments, strict=True) if moment.tzinfo is None]:
         raise DataError((Problem("leads", "as_of", "must have a time zone", fix, len(naive), tuple(naive)),))
     return np.array([micros(moment) for moment in moments], np.int64)
+
+
+def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    names = dict.fromkeys(key for row in rows for key in row)
+    columns = {}
+    for column in names:
+        values = [row.get(column) for row in rows]
+        try:
+            columns[column] = pa.array(values)
+        except pa.ArrowException as error:
+            fix = "Send numbers as numbers and everything else as text"
+            raise DataError((Problem(name, column, f"must hold values of one type: {error}", fix),)) from None
+    return pa.table(columns)
 
 
 def _fixed(records: pd.DataFrame) -> list[dict[str, Any]]:
@@ -143,12 +154,7 @@ def _events(records: pd.DataFrame, table: str) -> list[dict[str, Any]]:
         return []
     sent = zip(records["lead_id"], records[table], strict=True)
     # A missing list arrives as None, or as NaN where pandas made a column of it.
-    return [
-        {"lead_id": lead_id, **event}
-        for lead_id, events in sent
-        if isinstance(events, list)
-        for event in events
-    ]
+    return [{"lead_id": lead_id, **event} for lead_id, events in sent if isinstance(events, list) for event in events]
 
 
 def _present(row: dict[Hashable, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from leadscore.model import FunnelModel
 if TYPE_CHECKING:
     from leadscore.examples import Examples
     from leadscore.history import History
+    from leadscore.history.line import Float32s
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +75,7 @@ def train(history: History, n_jobs: int) -> Trained:
     examples = learning_examples(history)
     past = backtest(history, default_cut(history), n_jobs, examples)
     outcome = reached(history, examples.lead, examples.as_of)
-    model = FunnelModel(history.funnel, n_jobs).fit(
-        history.at(examples.lead, examples.as_of), outcome, examples.on_morning
-    )
+    model = _fitted(history, examples, outcome, n_jobs)
     n_ripe = int(np.count_nonzero(~np.isnan(outcome).all(axis=1)))
     log.info("learnt from %d ripe examples of %d leads", n_ripe, len(np.unique(examples.lead)))
     return Trained(model, n_ripe, past)
@@ -96,9 +95,7 @@ def backtest(history: History, cut: int, n_jobs: int, examples: Examples | None 
     learnt = learn_until(history, cut, n_jobs, examples)
     judged = judge(history, learnt, judging_examples(history, cut))
     if np.isnan(judged.outcome).all():
-        raise TrainingError(
-            "no outcome is known on any morning after the cut: the history is too short to judge on"
-        )
+        raise TrainingError("no outcome is known on any morning after the cut: the history is too short to judge on")
     return Backtest(cut, learnt, judged)
 
 
@@ -114,17 +111,19 @@ def learn_until(history: History, cut: int, n_jobs: int, examples: Examples | No
     examples = examples.of(examples.as_of <= cut)
     outcome = known_by(reached(history, examples.lead, examples.as_of), examples.as_of, history.funnel, cut)
     log.info("learning from %d examples known by the cut", np.count_nonzero(~np.isnan(outcome).all(axis=1)))
-    return FunnelModel(history.funnel, n_jobs).fit(
-        history.at(examples.lead, examples.as_of), outcome, examples.on_morning
-    )
+    return _fitted(history, examples, outcome, n_jobs)
+
+
+def _fitted(history: History, examples: Examples, outcome: Float32s, n_jobs: int) -> FunnelModel:
+    snapshot = history.at(examples.lead, examples.as_of)
+    weight = examples.weights(history.funnel.examples.first_weight)
+    return FunnelModel(history.funnel, n_jobs).fit(snapshot, outcome, weight, examples.on_morning)
 
 
 def judge(history: History, model: FunnelModel, examples: Examples) -> Judged:
     """Probabilities of a model beside what happened; the examples must lie at or after its ``trained_until_``."""
     if len(examples) and examples.as_of.min() < model.trained_until_:
-        raise TrainingError(
-            "the model has learnt from outcomes after some of the moments that it would be judged on"
-        )
+        raise TrainingError("the model has learnt from outcomes after some of the moments that it would be judged on")
     snapshot = history.at(examples.lead, examples.as_of)
     return Judged(
         funnel=history.funnel,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 1 << 18
 
 
-class FunnelModel(BaseEstimator):
+class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
     """How likely each lead is to reach each later stage within its horizon: one LightGBM per stage.
 
     Parameters
@@ -57,7 +57,9 @@ class FunnelModel(BaseEstimator):
         self.funnel = funnel
         self.n_jobs = n_jobs
 
-    def fit(self, X: Snapshot, y: Float32s, on_morning: Bools | None = None) -> Self:
+    def fit(
+        self, X: Snapshot, y: Float32s, sample_weight: Float64s | None = None, on_morning: Bools | None = None
+    ) -> Self:
         """Learn from examples.
 
         Parameters
@@ -66,6 +68,8 @@ class FunnelModel(BaseEstimator):
             Leads at past moments.
         y : ndarray of float32, shape (n_examples, n_later_stages)
             1 reached within the horizon, 0 not, NaN passed or not ripe (`leadscore.labels.reached`).
+        sample_weight : ndarray of float64, shape (n_examples,), optional
+            How much each example counts when trees are grown; 1 by default.
         on_morning : ndarray of bool, shape (n_examples,), optional
             Which examples base rates are taken from; all by default.
 
@@ -80,10 +84,11 @@ class FunnelModel(BaseEstimator):
             raise TrainingError("no example is ripe: the recorded history is shorter than every horizon_days")
         counted = learnt if on_morning is None or not on_morning[learnt].any() else learnt & on_morning
         self.base_rate_ = BaseRate().fit(X[np.flatnonzero(counted)], y[counted])
-        X, y = X[np.flatnonzero(learnt)], y[learnt]
+        weight = np.ones(len(y)) if sample_weight is None else sample_weight
+        X, y, weight = X[np.flatnonzero(learnt)], y[learnt], weight[learnt]
         self.vocabulary_ = fit_vocabulary(X, self.funnel.features.min_category_leads)
         self.trained_until_ = self._last_label_end(X.as_of, y)
-        learning = self._learning(X)
+        learning = self._learning(X, weight)
         horizons = enumerate(self.funnel.horizons)
         bar = tqdm(horizons, "learning", len(self.funnel.horizons), unit=" stages", disable=None, leave=False)
         self.stages_ = tuple(learning.stage(y[:, place], days) for place, days in bar)
@@ -93,7 +98,7 @@ class FunnelModel(BaseEstimator):
         end = as_of[:, None] + np.array(self.funnel.horizons) * DAY
         return int(end[~np.isnan(y)].max())
 
-    def _learning(self, X: Snapshot) -> Learning:
+    def _learning(self, X: Snapshot, weight: Float64s) -> Learning:
         features = matrix(self.features_, X.coded(self.vocabulary_), self.n_jobs)
         categories = [place for place, column in enumerate(self.columns_) if column.names]
         binned = lgb.Dataset(
@@ -102,7 +107,7 @@ class FunnelModel(BaseEstimator):
             categorical_feature=categories,
             params=tree_settings(self.funnel.lightgbm, self.n_jobs),
         ).construct()
-        return Learning(binned, features, X.lead, X.as_of, self.funnel.lightgbm, self.n_jobs)
+        return Learning(binned, features, X.lead, X.as_of, weight, self.funnel.lightgbm, self.n_jobs)
 
     @property
     def features_(self) -> tuple[Feature, ...]:

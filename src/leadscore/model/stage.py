@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import lightgbm as lgb
@@ -61,9 +61,10 @@ class StageModel:
         """Calibrated probability of each row of X, shape (n_rows,)."""
         if self.booster is None:
             raise ValueError("there are no trees; serve the base rate")
-        margin = self.booster.predict(X, raw_score=True, num_threads=n_jobs)
+        margin = margin_of(self.booster, X, n_jobs)
         # scipy's expit treats each number alone; NumPy's exp may differ in the last bit with the array's length.
-        return expit(self.slope * margin + self.intercept)
+        probability: Float64s = expit(self.slope * margin + self.intercept)
+        return probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class Learning:
         The features.
     lead, as_of : ndarray of int64, shape (n_examples,)
         The examples.
+    weight : ndarray of float64, shape (n_examples,)
+        How much each counts when trees are grown.
     settings : LightGBMSettings
         Settings of the trees.
     n_jobs : int
@@ -88,6 +91,7 @@ class Learning:
     X: Float32s
     lead: Int64s
     as_of: Int64s
+    weight: Float64s
     settings: LightGBMSettings
     n_jobs: int
 
@@ -104,9 +108,9 @@ class Learning:
         """
         known = ~np.isnan(outcome)
         n_reached, n_not = (len(np.unique(self.lead[outcome == value])) for value in (1, 0))
-        counts = {"n_examples": int(known.sum()), "n_reached": n_reached, "n_not_reached": n_not}
+        learnt = StageModel(None, n_examples=int(known.sum()), n_reached=n_reached, n_not_reached=n_not)
         if min(n_reached, n_not) < self.settings.min_outcome_leads:
-            return StageModel(None, **counts)
+            return learnt
         a, b, c = self._blocks(known, horizon_days)
         rounds, slope, intercept = self.settings.rounds, 1.0, 0.0
         found = self._enough(outcome, a) and self._enough(outcome, b)
@@ -116,7 +120,7 @@ class Learning:
             if self._enough(outcome, c):
                 slope, intercept = self._calibration(trial, outcome, b, c)
         booster = self._fit(outcome, known, rounds)
-        return StageModel(booster, slope, intercept, rounds, found, **counts)
+        return replace(learnt, booster=booster, slope=slope, intercept=intercept, rounds=rounds, rounds_found=found)
 
     def _blocks(self, known: Bools, horizon_days: int) -> tuple[Bools, Bools, Bools]:
         """Examples of three successive blocks of time with a horizon between them, so that no label crosses.
@@ -149,25 +153,26 @@ class Learning:
         if later is None:
             return lgb.train(settings, train, rounds)
         stop = lgb.early_stopping(self.settings.early_stopping_rounds, verbose=False)
-        booster = lgb.train(
-            settings, train, rounds, valid_sets=[self._subset(outcome, later)], callbacks=[stop]
-        )
+        booster = lgb.train(settings, train, rounds, valid_sets=[self._subset(outcome, later)], callbacks=[stop])
         return lgb.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
 
     def _subset(self, outcome: Float32s, rows: Bools) -> lgb.Dataset:
         kept = np.flatnonzero(rows)
-        return self.binned.subset(kept).construct().set_label(outcome[kept])
+        return self.binned.subset(kept.tolist()).construct().set_label(outcome[kept]).set_weight(self.weight[kept])
 
     def _calibration(self, trial: lgb.Booster, outcome: Float32s, b: Bools, c: Bools) -> tuple[float, float]:
-        margin_b, margin_c = (
-            trial.predict(self.X[block], raw_score=True, num_threads=self.n_jobs) for block in (b, c)
-        )
+        margin_b, margin_c = (margin_of(trial, self.X[block], self.n_jobs) for block in (b, c))
         slope, intercept = fit_calibration(margin_b, outcome[b])
         before = _log_loss(margin_c, outcome[c])
         after = _log_loss(slope * margin_c + intercept, outcome[c])
         helps = after < before
         log.info("calibration: log loss on the deciding block %.4f, without %.4f", after, before)
         return (slope, intercept) if helps else (1.0, 0.0)
+
+
+def margin_of(booster: lgb.Booster, X: Float32s, n_jobs: int) -> Float64s:
+    """Sum of the trees for each row of X, shape (n_rows,): log odds before calibration."""
+    return np.asarray(booster.predict(X, raw_score=True, num_threads=n_jobs), np.float64)
 
 
 def fit_calibration(margin: Float64s, outcome: Float32s) -> tuple[float, float]:

@@ -62,9 +62,7 @@ def load_model(folder: Path, n_jobs: int = 1) -> FunnelModel:
     _check_manifest(folder)
     description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     if description["format"] != FORMAT:
-        raise ModelError(
-            f"{folder}: format {description['format']}, this version reads {FORMAT}; train again"
-        )
+        raise ModelError(f"{folder}: format {description['format']}, this version reads {FORMAT}; train again")
     model = FunnelModel(funnel_of(description["funnel"], str(folder / DESCRIPTION)), n_jobs)
     words = description["vocabulary"]
     model.vocabulary_ = Vocabulary(
@@ -137,9 +135,7 @@ def _check_manifest(folder: Path) -> None:
         name for name in present & set(sums) if _checksum(folder / name) != sums[name]
     )
     if wrong:
-        raise ModelError(
-            f"{folder}: damaged: missing, changed or foreign files: {', '.join(wrong)}; train again"
-        )
+        raise ModelError(f"{folder}: damaged: missing, changed or foreign files: {', '.join(wrong)}; train again")
 
 
 def _checksum(path: Path) -> str:

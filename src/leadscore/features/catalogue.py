@@ -1,4 +1,4 @@
-"""The catalogue of features: from it come the columns of X, their names and their documentation.
+"""The catalogue: every feature of a funnel.
 
 A feature is given a `Snapshot` and nothing else, so it cannot see what comes after ``as_of``. Features use no
 logarithm, exponential or float sum over events: those may differ in the last bit between one lead and a crowd.
@@ -6,67 +6,27 @@ logarithm, exponential or float sum over events: those may differ in the last bi
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from leadscore.errors import ConfigError
-from leadscore.history import MISSING, OTHER, Vocabulary, kinds_of, names_of
+from leadscore.features.matrix import Column, Feature, columns_of
+from leadscore.history import MISSING, OTHER
 from leadscore.history.touches import DIRECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from leadscore.config import Funnel
-    from leadscore.history import Snapshot
-    from leadscore.history.line import Float32s, Int64s
+    from leadscore.features.matrix import Block
+    from leadscore.history import Snapshot, Vocabulary
     from leadscore.history.touches import Channel
 
-    Block = npt.NDArray[Any]
-
 WEEK, WEEKS_BEFORE = 7, 28
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of X.
-
-    Attributes
-    ----------
-    name : str
-        Unique in the catalogue.
-    unit : str
-        ``days``, ``touches``, ...; ``category`` for a code.
-    meaning : str
-        What stands in it, and what NaN means.
-    names : tuple of str
-        For a category, its values in order of their codes.
-    """
-
-    name: str
-    unit: str
-    meaning: str
-    names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """Columns that are computed together.
-
-    Attributes
-    ----------
-    columns : tuple of Column
-        In order.
-    compute : callable
-        Snapshot to an array of shape (n_examples, n_columns), or (n_examples,) for one column.
-    """
-
-    columns: tuple[Column, ...]
-    compute: Callable[[Snapshot], Block]
+# A number that somebody has rounded was estimated, not computed.
+ROUND = (5, 10, 50, 100, 500, 1_000, 5_000, 10_000)
 
 
 def catalogue(funnel: Funnel, vocabulary: Vocabulary) -> tuple[Feature, ...]:
@@ -89,89 +49,8 @@ def catalogue(funnel: Funnel, vocabulary: Vocabulary) -> tuple[Feature, ...]:
     )
     names = [column.name for column in columns_of(features)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(
-            f"attributes or kinds of touch named like another column: {', '.join(twice)}; rename them"
-        )
+        raise ConfigError(f"attributes or kinds of touch named like another column: {', '.join(twice)}; rename them")
     return features
-
-
-def columns_of(features: Iterable[Feature]) -> tuple[Column, ...]:
-    """The columns of X, in order."""
-    return tuple(column for feature in features for column in feature.columns)
-
-
-def matrix(features: Sequence[Feature], snapshot: Snapshot, n_jobs: int = 1) -> Float32s:
-    """X, of shape (n_examples, n_columns); NaN where a value does not exist.
-
-    Examples are computed in parts that fit the cache, on ``n_jobs`` threads; neither changes a bit.
-    """
-    width = len(columns_of(features))
-    X = np.empty((len(snapshot), width), np.float32)
-
-    def fill(part: tuple[slice | Int64s, Snapshot]) -> None:
-        rows, examples = part
-        begin = 0
-        for feature in features:
-            end = begin + len(feature.columns)
-            block = feature.compute(examples)
-            X[rows, begin:end] = block if block.ndim == 2 else block[:, None]
-            begin = end
-
-    if n_jobs == 1:
-        for part in snapshot.parts():
-            fill(part)
-    else:
-        with ThreadPoolExecutor(n_jobs) as pool:
-            for _ in pool.map(fill, snapshot.parts()):
-                pass
-    return X
-
-
-def fit_vocabulary(snapshot: Snapshot, min_leads: int) -> Vocabulary:
-    """The names that at least ``min_leads`` leads had by the last ``as_of`` of each in ``snapshot``.
-
-    Read through the snapshot, so that no name comes from the future of the examples that are learnt from.
-    """
-    last = snapshot[_last_of_lead(snapshot)]
-    before = snapshot.vocabulary
-    has_kind = sum(
-        ((part.touches.count("kind") > 0).sum(axis=0) for _, part in last.parts()),
-        np.zeros(len(before.kinds), np.int64),
-    )
-    agents = _leads_per_code(
-        snapshot, lambda part: part.touches.last_by(before.agents.index(MISSING)), len(before.agents)
-    )
-    return Vocabulary(
-        kinds=kinds_of(name for name, n in zip(before.kinds, has_kind, strict=True) if n >= min_leads),
-        agents=_often(before.agents, agents, min_leads),
-        categories={
-            name: _often(
-                names,
-                _leads_per_code(snapshot, lambda part, name=name: part.category(name), len(names)),
-                min_leads,
-            )
-            for name, names in before.categories.items()
-        },
-    )
-
-
-def _last_of_lead(snapshot: Snapshot) -> Int64s:
-    order = np.lexsort((snapshot.as_of, snapshot.lead))
-    lead = snapshot.lead[order]
-    return order[np.append(lead[1:] != lead[:-1], True)[: len(lead)]]
-
-
-def _leads_per_code(snapshot: Snapshot, code: Callable[[Snapshot], Block], n_codes: int) -> Int64s:
-    pairs = [np.unique(part.lead * n_codes + code(part)) for _, part in snapshot.parts()]
-    return (
-        np.bincount(np.unique(np.concatenate(pairs)) % n_codes, minlength=n_codes)
-        if pairs
-        else np.zeros(n_codes, np.int64)
-    )
-
-
-def _often(names: tuple[str, ...], n_leads: Block, min_leads: int) -> tuple[str, ...]:
-    return names_of(name for name, n in zip(names, n_leads, strict=True) if n >= min_leads)
 
 
 def _attributes(funnel: Funnel, vocabulary: Vocabulary) -> Iterator[Feature]:
@@ -181,10 +60,26 @@ def _attributes(funnel: Funnel, vocabulary: Vocabulary) -> Iterator[Feature]:
     ):
         for name in declared.numbers:
             column = Column(name, "as in the source", f"{name} {when}; NaN where missing")
-            yield Feature((column,), lambda seen, name=name: seen.number(name))
+            yield Feature((column,), partial(_number, name=name))
+            meaning = f"how round {name} is: how many of 5, 10, 50, ... 10,000 divide it; NaN where missing"
+            yield Feature((Column(f"{name}_roundness", "divisors", meaning),), partial(_roundness, name=name))
         for name in declared.categories:
             column = Column(name, "category", f"{name} {when}", vocabulary.categories[name])
-            yield Feature((column,), lambda seen, name=name: seen.category(name))
+            yield Feature((column,), partial(_category, name=name))
+
+
+def _number(seen: Snapshot, name: str) -> Block:
+    return seen.number(name)
+
+
+def _category(seen: Snapshot, name: str) -> Block:
+    return seen.category(name)
+
+
+def _roundness(seen: Snapshot, name: str) -> Block:
+    number = seen.number(name)
+    divided = sum((np.mod(number, divisor) == 0).astype(np.float64) for divisor in ROUND)
+    return np.where(np.isnan(number), np.nan, divided)
 
 
 def _standing(funnel: Funnel) -> Iterator[Feature]:
@@ -201,9 +96,7 @@ def _standing(funnel: Funnel) -> Iterator[Feature]:
         lambda seen: seen.days_since_created,
     )
     states = (*funnel.stages[:-1], "lost")
-    spent = tuple(
-        Column(f"days_as_{state}", "days", f"time spent as {state}, this stay included") for state in states
-    )
+    spent = tuple(Column(f"days_as_{state}", "days", f"time spent as {state}, this stay included") for state in states)
     stages = [*range(len(funnel.stages) - 1), funnel.lost_code]
     yield Feature(spent, lambda seen: seen.steps.days_spent()[:, stages])
     yield Feature(
@@ -231,9 +124,7 @@ def _touches(channel: Channel, names: tuple[str, ...], windows: tuple[int, ...])
 
 def touch_counts(channel: Channel, names: tuple[str, ...], days: int) -> Feature:
     """Touches of each channel that became known in ``(as_of - days, as_of]``."""
-    columns = tuple(
-        Column(f"{name}_{days}d", "touches", f"{_what(name)} in the last {days} days") for name in names
-    )
+    columns = tuple(Column(f"{name}_{days}d", "touches", f"{_what(name)} in the last {days} days") for name in names)
     return Feature(columns, lambda seen: seen.touches.count(channel, days))
 
 
@@ -258,9 +149,7 @@ def _rhythm(windows: tuple[int, ...]) -> Iterator[Feature]:
     for days in windows:
         column = Column(f"active_days_{days}d", "days", f"calendar days with a touch in the last {days} days")
         yield Feature((column,), partial(_active_days, days=days))
-        column = Column(
-            f"value_{days}d", "as in the source", f"sum of the values of touches in the last {days} days"
-        )
+        column = Column(f"value_{days}d", "as in the source", f"sum of the values of touches in the last {days} days")
         yield Feature((column,), partial(_value_sum, days=days))
     yield Feature((Column("active_days_all", "days", "calendar days with a touch in all"),), _active_days)
     yield Feature((Column("value_all", "as in the source", "sum of the values of all touches"),), _value_sum)
@@ -327,4 +216,8 @@ def _calendar(parts: tuple[str, ...]) -> Iterator[Feature]:
     }
     for part in parts:
         place = list(meaning).index(part)
-        yield Feature((Column(*meaning[part]),), lambda seen, place=place: seen.local_time()[place])
+        yield Feature((Column(*meaning[part]),), partial(_local_time, place=place))
+
+
+def _local_time(seen: Snapshot, place: int) -> Block:
+    return seen.local_time()[place]

@@ -1,0 +1,99 @@
+"""A training run in MLflow, and its model as a candidate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version as version_of
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+
+from leadscore.metrics import figures
+from leadscore.model import save_model
+from leadscore.plots import stage_figure
+from leadscore.registry import record
+from leadscore.registry.connection import connected, experiment_id, model_name
+from leadscore.registry.versions import CHAMPION, champion_of, registered_model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from leadscore.history import History
+    from leadscore.model import FunnelModel
+    from leadscore.training import Trained
+
+# Its _load_pyfunc is what MLflow calls with the folder of the model.
+LOADER = "leadscore.scoring"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A freshly trained model in the registry.
+
+    Attributes
+    ----------
+    version : int
+        Of the registered model.
+    run_id : str
+        The MLflow run with its settings, figures and plots.
+    is_champion : bool
+        Whether it went into service at once, for want of a champion.
+    """
+
+    version: int
+    run_id: str
+    is_champion: bool
+
+
+def log_training(trained: Trained, history: History, name: str) -> Candidate:
+    """Log a training run and register its model as a candidate; the first candidate becomes champion.
+
+    Parameters
+    ----------
+    name : str
+        What the data set is called.
+
+    Raises
+    ------
+    RegistryError
+        MLflow refuses, or cannot be reached.
+    """
+    # MLflow itself notes the git commit of the script that runs, where there is one.
+    tags = {"leadscore.version": version_of("leadscore")}
+    with connected() as client:
+        with mlflow.start_run(experiment_id=experiment_id(client), run_name=name, tags=tags) as run:
+            mlflow.log_params(record.params(trained, history, name))
+            mlflow.log_metrics(record.metrics(trained))
+            _log_files(trained)
+            about = record.about(trained, history, name) | {"run_id": run.info.run_id}
+            version = _log_model(trained.model, about)
+        first = champion_of(registered_model(client)) is None
+        if first:
+            client.set_registered_model_alias(model_name(), CHAMPION, str(version))
+    return Candidate(version, run.info.run_id, first)
+
+
+def _log_files(trained: Trained) -> None:
+    judged = trained.backtest.judged
+    mlflow.log_text(figures(judged).to_csv(index=False), "figures.csv")
+    mlflow.log_text(record.columns_table(trained.model.columns_).to_csv(index=False), "columns.csv")
+    for place, stage in enumerate(trained.model.funnel.later_stages):
+        picture = stage_figure(judged, trained.model, place)
+        mlflow.log_figure(picture, f"plots/{place + 1}_{record.clean(stage)}.png")
+
+
+def _log_model(model: FunnelModel, about: Mapping[str, Any]) -> int:
+    with TemporaryDirectory() as folder:
+        saved = Path(folder) / "funnel_model"
+        save_model(model, saved, about)
+        # Given requirements are not inferred, and without a signature its slow check is not made.
+        logged = mlflow.pyfunc.log_model(
+            name="model",
+            loader_module=LOADER,
+            data_path=str(saved),
+            pip_requirements=[f"leadscore=={version_of('leadscore')}"],
+            registered_model_name=model_name(),
+        )
+    return int(logged.registered_model_version)
