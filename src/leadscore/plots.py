@@ -130,10 +130,11 @@ def gains(axes: Axes, outcome: Float64s, probability: Float64s, base: Float64s) 
     axes.annotate(
         f"top 10 %: {at_ten:.0f} % found",
         (10, at_ten),
-        (6, -4),
+        (8, -6),
         textcoords="offset points",
         va="top",
         fontsize=9,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )
     axes.legend(loc="lower right", fontsize=9, frameon=False)
 

@@ -42,6 +42,38 @@ SomeLine = TypeVar("SomeLine", bound="Line")
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """Positions of some leads in a line, by binary search among one sort key per event.
+
+    Attributes
+    ----------
+    begin : int
+        Row of the line at which the events searched begin.
+    origin, span : int
+        A microsecond before the first of them, and how many microseconds after that the last lies.
+    keys : ndarray of int64, shape (n_events,)
+        The lead's place above the microseconds since ``origin``.
+    place : ndarray of int64, shape (n_examples,)
+        The part of the key that is each example's lead.
+    """
+
+    begin: int
+    origin: int
+    span: int
+    keys: Int64s
+    place: Int64s
+
+    def positions(self, moment: Int64s) -> Int64s:
+        """Row of the line after the last event known at each moment, shape (n_examples,)."""
+        # side="right": what is known at as_of counts. Lead A at 2024-03-04 09:00:00 sees the call known at
+        # 09:00:00.000000 and no later one. Moments before the first event or after the last are moved to
+        # them, so that a moment never runs into another lead's part of the key.
+        within = np.minimum(np.maximum(moment - self.origin, 0), self.span)
+        found: Int64s = self.keys.searchsorted(self.place + within, side="right")
+        return found + self.begin
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """Events of one sort, sorted by (lead, known time).
 
@@ -70,32 +102,32 @@ class Line:
         Always in ``start[lead]`` to ``start[lead + 1]``, so the events known are the rows from ``start[lead]``
         up to it. Leads that lie further apart than one sort key reaches are searched block by block.
         """
-        if not len(lead):
-            return np.empty(0, np.int64)
-        first, last = int(lead.min()), int(lead.max())
-        if last - first < LEADS_PER_KEY:
-            return self._positions_in_block(lead, moment, first, last)
         found = np.empty(len(lead), np.int64)
         block = lead // LEADS_PER_KEY
         order = np.argsort(block, kind="stable")
         for rows in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
-            found[rows] = self.positions(lead[rows], moment[rows])
+            found[rows] = self.search(lead[rows]).positions(moment[rows])
         return found
 
-    def _positions_in_block(self, lead: Int64s, moment: Int64s, first: int, last: int) -> Int64s:
-        begin, end = int(self.start[first]), int(self.start[last + 1])
+    def search(self, lead: Int64s) -> Search:
+        """What is needed to find positions of these leads at any moments; they must fit one sort key.
+
+        Parameters
+        ----------
+        lead : ndarray of int64, shape (n_examples,)
+            Less than `LEADS_PER_KEY` apart.
+        """
+        first, last = (int(lead.min()), int(lead.max())) if len(lead) else (0, -1)
+        start = self.start[first : last + 2]
+        begin, end = int(start[0]), int(start[-1])
         if begin == end:
-            return np.full(len(lead), begin)
+            return Search(begin, 0, 0, np.empty(0, np.int64), np.zeros(len(lead), np.int64))
         known = self.known[begin:end]
         origin = int(known.min()) - 1
-        span = int(known.max()) - origin
-        owner = np.repeat(np.arange(last - first + 1) << TIME_BITS, np.diff(self.start[first : last + 2]))
-        # side="right": what is known at as_of counts. Lead A at 2024-03-04 09:00:00 sees the call known at
-        # 09:00:00.000000 and no later one. Moments before the first event or after the last are moved to
-        # them, so that a moment never runs into another lead's part of the key.
-        keys = owner + (known - origin)
-        wanted = ((lead - first) << TIME_BITS) + np.clip(moment - origin, 0, span)
-        return begin + keys.searchsorted(wanted, side="right")
+        owner = np.arange(len(start) - 1) << TIME_BITS
+        keys = known - origin
+        keys += owner.repeat(start[1:] - start[:-1])
+        return Search(begin, origin, int(known.max()) - origin, keys, (lead - first) << TIME_BITS)
 
     def rows(self: SomeLine, kept: Bools) -> SomeLine:
         """The line without the events that are not ``kept``."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from leadscore.config import Funnel
     from leadscore.history.history import History
-    from leadscore.history.line import Changes, Float64s, Int32s, Int64s, Line
+    from leadscore.history.line import Changes, Float64s, Int32s, Int64s, Line, Search
     from leadscore.history.vocabulary import Vocabulary
 
 # Running counts of about this many touches stay in the cache of one core.
@@ -43,6 +43,7 @@ class Snapshot:
     as_of: Int64s
     _history: History = field(repr=False)
     _found: dict[tuple[int, int], Int64s] = field(default_factory=dict, repr=False, compare=False)
+    _searches: dict[int, Search] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.lead)
@@ -84,8 +85,21 @@ class Snapshot:
         """Row of ``line`` after the last one known at ``as_of - days_back`` days, shape (n_examples,)."""
         key = (id(line), days_back)
         if key not in self._found:
-            self._found[key] = line.positions(self.lead, self.as_of - days_back * DAY)
+            moment = self.as_of - days_back * DAY
+            searched = self._search(line)
+            self._found[key] = line.positions(self.lead, moment) if searched is None else searched.positions(moment)
         return self._found[key]
+
+    def _search(self, line: Line) -> Search | None:
+        if self._spread >= LEADS_PER_KEY:
+            return None
+        if id(line) not in self._searches:
+            self._searches[id(line)] = line.search(self.lead)
+        return self._searches[id(line)]
+
+    @cached_property
+    def _spread(self) -> int:
+        return int(self.lead.max() - self.lead.min()) if len(self.lead) else 0
 
     @property
     def funnel(self) -> Funnel:

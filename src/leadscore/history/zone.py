@@ -42,6 +42,7 @@ def utc_offset(moment: Int64s, zone: ZoneInfo) -> Int64s:
     return offset[since.searchsorted(moment, side="right") - 1]
 
 
+@cache
 def standard_offset(zone: ZoneInfo) -> int:
     """Microseconds by which standard time is ahead of UTC: the least offset of the year 2025."""
     return min(_offset_at(datetime(2025, month, 1, tzinfo=UTC), zone) for month in range(1, 13))
