@@ -34,8 +34,9 @@ def build_history(tables: Tables, funnel: Funnel) -> History:
     """
     leads = tables.leads
     order = _by_id(leads)
-    place = np.full(len(leads.ids), -1, np.int64)
-    place[order] = np.arange(len(order))
+    # Four bytes: there are many more events than leads.
+    place = np.full(len(leads.ids), -1, np.int32)
+    place[order] = np.arange(len(order), dtype=np.int32)
     vocabulary = _vocabulary(tables)
     names = vocabulary.categories
     return History(
@@ -76,7 +77,7 @@ def _coded(column: Coded, names: tuple[str, ...]) -> Int32s:
     return recode(column.codes, column.names, names)
 
 
-def _touches(table: TouchTable, place: Int64s, n_leads: int, vocabulary: Vocabulary) -> Touches:
+def _touches(table: TouchTable, place: Int32s, n_leads: int, vocabulary: Vocabulary) -> Touches:
     lead = place[table.lead]
     kind = _coded(table.kind, vocabulary.kinds).astype(np.int16)
     by = None if table.by is None else _coded(table.by, vocabulary.agents)
@@ -84,7 +85,7 @@ def _touches(table: TouchTable, place: Int64s, n_leads: int, vocabulary: Vocabul
     extra = [column for column in (table.direction, by, value) if column is not None]
     order = _kept_order(lead, table.known, n_leads, [kind, *extra])
     line = Touches(
-        start=starts(lead[order], n_leads),
+        start=starts(lead[lead >= 0] if len(order) < len(lead) else lead, n_leads),
         known=table.known[order],
         kind=kind[order],
         direction=None if table.direction is None else table.direction[order],
@@ -95,11 +96,11 @@ def _touches(table: TouchTable, place: Int64s, n_leads: int, vocabulary: Vocabul
     return line
 
 
-def _kept_order(lead: Int64s, known: Int64s, n_leads: int, ties: list[np.typing.NDArray[np.generic]]) -> Int64s:
+def _kept_order(lead: Int32s, known: Int64s, n_leads: int, ties: list[np.typing.NDArray[np.generic]]) -> Int64s:
     """Rows in order of (lead, known time), without those of leads that were left out (place -1)."""
-    kept = np.flatnonzero(lead >= 0)
-    if len(kept) == len(lead):
+    if (lead >= 0).all():
         return line_order(lead, known, n_leads, ties)
+    kept = np.flatnonzero(lead >= 0)
     return kept[line_order(lead[kept], known[kept], n_leads, [tie[kept] for tie in ties])]
 
 
@@ -127,7 +128,7 @@ def _check_sums(line: Touches) -> None:
         )
 
 
-def _steps(table: TransitionTable, place: Int64s, created: Int64s) -> Steps:
+def _steps(table: TransitionTable, place: Int32s, created: Int64s) -> Steps:
     lead = place[table.lead]
     order = _kept_order(lead, table.known, len(created), [table.occurred, table.stage])
     lead, occurred, stage = lead[order], table.occurred[order], table.stage[order]
@@ -156,11 +157,11 @@ def _steps(table: TransitionTable, place: Int64s, created: Int64s) -> Steps:
     )
 
 
-def _first_of_lead(lead: Int64s) -> np.typing.NDArray[np.bool_]:
+def _first_of_lead(lead: Int32s) -> np.typing.NDArray[np.bool_]:
     return np.concatenate(([True], lead[1:] != lead[:-1]))[: len(lead)]
 
 
-def _changes(table: ChangeTable, place: Int64s, n_leads: int, names: tuple[str, ...] | None) -> Changes:
+def _changes(table: ChangeTable, place: Int32s, n_leads: int, names: tuple[str, ...] | None) -> Changes:
     value = _coded(table.value, names or ()) if isinstance(table.value, Coded) else table.value
     lead = place[table.lead]
     order = _kept_order(lead, table.known, n_leads, [table.occurred, value])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -25,6 +25,8 @@ Int8s = npt.NDArray[np.int8]
 Int16s = npt.NDArray[np.int16]
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
+UInt64s = npt.NDArray[np.uint64]
+Integers = Int32s | Int64s
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
 Strings = npt.NDArray[np.object_]
@@ -133,11 +135,46 @@ class Line:
         """The line without the events that are not ``kept``."""
         before = np.concatenate(([0], np.cumsum(kept)))
         arrays = {
-            field.name: getattr(self, field.name)[kept]
-            for field in fields(self)
-            if field.name != "start" and getattr(self, field.name) is not None
+            each.name: getattr(self, each.name)[kept]
+            for each in fields(self)
+            if each.name != "start" and getattr(self, each.name) is not None
         }
         return replace(self, start=before[self.start], **arrays)
+
+
+@dataclass(slots=True)
+class Positions:
+    """Positions of examples in one line, each searched once.
+
+    It does not know the snapshot that asks: a snapshot that it knew would live until the garbage collector came,
+    which the parts of a large history cannot wait for.
+
+    Attributes
+    ----------
+    line : Line
+        What is searched.
+    lead, as_of : ndarray of int64, shape (n_examples,)
+        The examples.
+    """
+
+    line: Line
+    lead: Int64s
+    as_of: Int64s
+    _search: Search | None = None
+    _found: dict[int, Int64s] = field(default_factory=dict)
+
+    def at(self, days_back: int = 0) -> Int64s:
+        """Row of the line after the last event known at ``as_of - days_back`` days, shape (n_examples,)."""
+        if days_back not in self._found:
+            self._found[days_back] = self._positions(self.as_of - days_back * DAY)
+        return self._found[days_back]
+
+    def _positions(self, moment: Int64s) -> Int64s:
+        if len(self.lead) and self.lead.max() - self.lead.min() >= LEADS_PER_KEY:
+            return self.line.positions(self.lead, moment)
+        if self._search is None:
+            self._search = self.line.search(self.lead)
+        return self._search.positions(moment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +237,7 @@ class Changes(Line):
     value: Int32s | Float64s
 
 
-def line_order(lead: Int64s, known: Int64s, n_leads: int, ties: Sequence[npt.NDArray[np.generic]]) -> Int64s:
+def line_order(lead: Integers, known: Int64s, n_leads: int, ties: Sequence[npt.NDArray[np.generic]]) -> Int64s:
     """Rows in order of (lead, known time), equal ones in order of ``ties``; shape (n_events,).
 
     ``ties`` make the order independent of the order of the input. One pass deals the rows into blocks of
@@ -227,7 +264,7 @@ def line_order(lead: Int64s, known: Int64s, n_leads: int, ties: Sequence[npt.NDA
     return order
 
 
-def _block_order(place: Int64s, known: Int64s, ties: Sequence[npt.NDArray[np.generic]]) -> Int64s:
+def _block_order(place: Integers, known: Int64s, ties: Sequence[npt.NDArray[np.generic]]) -> Int64s:
     key = (place.astype(np.int64) << TIME_BITS) + (known - known.min())
     order = np.argsort(key)
     key = key[order]
@@ -239,12 +276,12 @@ def _block_order(place: Int64s, known: Int64s, ties: Sequence[npt.NDArray[np.gen
     return order
 
 
-def starts(lead: Int64s, n_leads: int) -> Int64s:
+def starts(lead: Integers, n_leads: int) -> Int64s:
     """First row of each lead, and the end; shape (n_leads + 1,)."""
     return np.concatenate(([0], np.cumsum(np.bincount(lead, minlength=n_leads))))
 
 
-def newest_known(lead: Int64s, occurred: Int64s, rank: npt.NDArray[np.generic]) -> Bools:
+def newest_known(lead: Integers, occurred: Int64s, rank: npt.NDArray[np.generic]) -> Bools:
     """Which events, in the order they became known, are then the newest known of their lead; shape (n_events,).
 
     An old event recorded late is not. Of events that occurred at the same moment the one of higher ``rank``

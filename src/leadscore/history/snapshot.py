@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leadscore.history.line import DAY, LEADS_PER_KEY
+from leadscore.history.line import DAY, LEADS_PER_KEY, Positions
 from leadscore.history.steps import StepsKnown
 from leadscore.history.touches import TouchesKnown
 from leadscore.history.vocabulary import MISSING
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from leadscore.config import Funnel
     from leadscore.history.history import History
-    from leadscore.history.line import Changes, Float64s, Int32s, Int64s, Line, Search
+    from leadscore.history.line import Changes, Float64s, Int32s, Int64s, Line
     from leadscore.history.vocabulary import Vocabulary
 
 # Running counts of about this many touches stay in the cache of one core.
@@ -42,8 +42,7 @@ class Snapshot:
     lead: Int64s
     as_of: Int64s
     _history: History = field(repr=False)
-    _found: dict[tuple[int, int], Int64s] = field(default_factory=dict, repr=False, compare=False)
-    _searches: dict[int, Search] = field(default_factory=dict, repr=False, compare=False)
+    _found: dict[int, Positions] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.lead)
@@ -81,25 +80,11 @@ class Snapshot:
         past = max(first + 1, min(by_touches, by_examples, first + LEADS_PER_KEY))
         return begin + int(lead[begin:].searchsorted(past))
 
-    def positions(self, line: Line, days_back: int = 0) -> Int64s:
-        """Row of ``line`` after the last one known at ``as_of - days_back`` days, shape (n_examples,)."""
-        key = (id(line), days_back)
-        if key not in self._found:
-            moment = self.as_of - days_back * DAY
-            searched = self._search(line)
-            self._found[key] = line.positions(self.lead, moment) if searched is None else searched.positions(moment)
-        return self._found[key]
-
-    def _search(self, line: Line) -> Search | None:
-        if self._spread >= LEADS_PER_KEY:
-            return None
-        if id(line) not in self._searches:
-            self._searches[id(line)] = line.search(self.lead)
-        return self._searches[id(line)]
-
-    @cached_property
-    def _spread(self) -> int:
-        return int(self.lead.max() - self.lead.min()) if len(self.lead) else 0
+    def positions(self, line: Line) -> Positions:
+        """Where the examples stand in a line: rows after the last one known so many days before ``as_of``."""
+        if id(line) not in self._found:
+            self._found[id(line)] = Positions(line, self.lead, self.as_of)
+        return self._found[id(line)]
 
     @property
     def funnel(self) -> Funnel:
@@ -121,14 +106,16 @@ class Snapshot:
             day_begins=self._history.day_begins,
             lead=self.lead,
             as_of=self.as_of,
-            positions=partial(self.positions, line),
+            positions=self.positions(line),
         )
 
     @cached_property
     def steps(self) -> StepsKnown:
         """The steps known at ``as_of``."""
         line = self._history.steps
-        return StepsKnown(line, self.funnel.lost_code, self.lead, self.as_of, self.created, end=self.positions(line))
+        return StepsKnown(
+            line, self.funnel.lost_code, self.lead, self.as_of, self.created, end=self.positions(line).at()
+        )
 
     @cached_property
     def created(self) -> Int64s:
@@ -154,7 +141,7 @@ class Snapshot:
         return self._changed(self._history.changes[name], missing).astype(np.int32)
 
     def _changed(self, line: Changes, missing: float) -> Float64s:
-        end = self.positions(line)
+        end = self.positions(line).at()
         known = np.append(line.value, missing)
         return np.where(end > line.start[self.lead], known[end - 1], missing)
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from leadscore.history.line import DAY
 
 if TYPE_CHECKING:
-    from leadscore.history.line import Bools, Float64s, Int16s, Int32s, Int64s, Touches
+    from leadscore.history.line import Bools, Float64s, Int16s, Int32s, Int64s, Positions, Touches, UInt64s
 
 Channel = Literal["kind", "direction", "any"]
 DIRECTIONS = ("inbound", "outbound")
@@ -30,42 +30,49 @@ MINUTE_BITS = 27
 VALUE_UNIT = 1_000_000
 
 
-class Positions(Protocol):
-    """Row of the touches after the last one known so many days before ``as_of``."""
-
-    def __call__(self, days_back: int = 0) -> Int64s:
-        """Shape (n_examples,)."""
-
-
 @dataclass(frozen=True)
 class _Counts:
     """Running counts of one set of channels over the touches of a stretch of leads.
 
+    Several counts share one number of 64 bits, each in a lane of its own: adding and subtracting the number adds
+    and subtracts them all. No lane runs over, because none counts more than there are touches.
+
     Attributes
     ----------
-    running : ndarray of int32, shape (n_touches + 1, n_channels)
-        Touches of the channel before each row.
+    running : ndarray of uint64, shape (n_touches + 1, n_numbers)
+        Touches of each channel before each row.
+    lane : dtype
+        16 bits, or 32 for a stretch of more than 65,535 touches.
+    n_channels : int
+        Lanes in use.
     known : ndarray of int64, shape (n_touches,)
         Known times, channel after channel.
     begin : ndarray of int64, shape (n_channels,)
         Where each channel begins in ``known``.
     """
 
-    running: Int32s
+    running: UInt64s
+    lane: np.dtype[np.unsignedinteger[Any]]
+    n_channels: int
     known: Int64s
     begin: Int64s
 
     @classmethod
     def of(cls, channel: Int64s, known: Int64s, n_channels: int) -> _Counts:
         """Count ``channel``, -1 for none, shape (n_touches,)."""
-        counted = channel >= 0
-        running = np.zeros((len(channel) + 1, n_channels), np.int32)
-        flat = running.reshape(-1)
-        flat[(np.flatnonzero(counted) + 1) * n_channels + channel[counted]] = 1
+        lane: np.dtype[np.unsignedinteger[Any]] = np.dtype(np.uint16 if len(channel) < 1 << 16 else np.uint32)
+        running = np.zeros((len(channel) + 1, -(-n_channels * lane.itemsize // 8)), np.uint64)
+        lanes = running.view(lane)
+        row = np.flatnonzero(channel >= 0)
+        lanes.reshape(-1)[(row + 1) * lanes.shape[1] + channel[row]] = 1
         np.add.accumulate(running, axis=0, out=running)
-        order = np.argsort(channel.astype(np.int16), kind="stable")[len(channel) - int(np.count_nonzero(counted)) :]
-        begin = np.concatenate(([0], np.cumsum(running[-1], dtype=np.int64)[:-1]))
-        return cls(running, known[order], begin)
+        order = np.argsort(channel.astype(np.int16), kind="stable")[len(channel) - len(row) :]
+        begin = np.concatenate(([0], np.cumsum(lanes[-1, : n_channels - 1], dtype=np.int64)))
+        return cls(running, lane, n_channels, known[order], begin)
+
+    def unpacked(self, packed: UInt64s) -> Int32s:
+        """The counts in rows of ``running`` or their differences, shape (n, n_channels)."""
+        return packed.view(self.lane)[:, : self.n_channels].astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -82,8 +89,8 @@ class TouchesKnown:
         Microseconds by which standard time is ahead of UTC.
     lead, as_of : ndarray of int64, shape (n_examples,)
         The examples.
-    positions : callable
-        Row of ``line`` after the last touch known so many days before ``as_of``.
+    positions : Positions
+        Where the examples stand in ``line``.
     """
 
     line: Touches
@@ -92,7 +99,7 @@ class TouchesKnown:
     lead: Int64s
     as_of: Int64s
     positions: Positions
-    _read: dict[tuple[Channel, int | None], Int32s] = field(default_factory=dict, repr=False, compare=False)
+    _read: dict[tuple[Channel, int | None], UInt64s] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def _stretch(self) -> slice:
@@ -113,7 +120,7 @@ class TouchesKnown:
         return self.line.start[first : last + 2]
 
     def _end(self, days_back: int = 0) -> Int64s:
-        end: Int64s = self.positions(days_back) - self._stretch.start
+        end: Int64s = self.positions.at(days_back) - self._stretch.start
         return end
 
     @cached_property
@@ -130,8 +137,8 @@ class TouchesKnown:
     def _counts(self, channel: Channel) -> _Counts:
         return self._by_kind if channel == "kind" else self._by_direction
 
-    def _upto(self, channel: Channel, days_back: int | None = 0) -> Int32s:
-        """Touches before the position so many days before ``as_of``, or before the lead's first; per channel."""
+    def _upto(self, channel: Channel, days_back: int | None = 0) -> UInt64s:
+        """Touches before the position so many days before ``as_of``, or before the lead's first; in lanes."""
         key = (channel, days_back)
         if key not in self._read:
             row = self._begin if days_back is None else self._end(days_back)
@@ -142,19 +149,21 @@ class TouchesKnown:
         """Touches in ``(as_of - days, as_of]``, all known ones without ``days``; shape (n_examples, n_channels)."""
         if channel == "any":
             return (self._end() - (self._begin if days is None else self._end(days)))[:, None]
-        return self._upto(channel) - self._upto(channel, days)
+        return self._counts(channel).unpacked(self._upto(channel) - self._upto(channel, days))
 
     def days_since_last(self, channel: Channel) -> Float64s:
         """Days from the last touch to ``as_of``, NaN where there was none; shape (n_examples, n_channels)."""
         if channel == "any":
             return self._days_since(self._end() - 1)[:, None]
-        return self._days(channel, self._upto(channel) + (self._counts(channel).begin - 1))
+        counts = self._counts(channel)
+        return self._days(channel, counts.unpacked(self._upto(channel)) + (counts.begin - 1))
 
     def days_since_first(self, channel: Channel) -> Float64s:
         """Days from the first touch to ``as_of``, NaN where there was none; shape (n_examples, n_channels)."""
         if channel == "any":
             return self._days_since(self._begin)[:, None]
-        return self._days(channel, self._upto(channel, None) + self._counts(channel).begin)
+        counts = self._counts(channel)
+        return self._days(channel, counts.unpacked(self._upto(channel, None)) + counts.begin)
 
     def active_days(self, days: int | None = None) -> Int64s:
         """Calendar days with a touch in ``(as_of - days, as_of]``, shape (n_examples,).
@@ -196,7 +205,10 @@ class TouchesKnown:
         total, squared = minutes[end] - minutes[begin], squares[end] - squares[begin]
         columns = np.full((3, len(n)), np.nan)
         np.divide(known[end - 1] - known[begin], n * float(DAY), out=columns[0], where=several)
-        variance = squared / np.maximum(n, 1) - (total / np.maximum(n, 1)) ** 2
+        # From the whole part of the mean, so that long gaps that are nearly equal lose no digits.
+        mean, rest = np.divmod(total, np.maximum(n, 1))
+        about_mean = squared - mean * (2 * total - n * mean)
+        variance = (about_mean - rest * rest / np.maximum(n, 1)) / np.maximum(n, 1)
         np.sqrt(np.maximum(variance, 0), out=columns[1], where=several)
         columns[1] /= MINUTES_PER_DAY
         np.divide(longest[end], MINUTES_PER_DAY, out=columns[2], where=several)
@@ -241,7 +253,7 @@ class TouchesKnown:
         if not len(known):
             return np.full(row.shape, np.nan)
         days = (self.as_of[:, None] - known.take(row, mode="clip")) / DAY
-        days[self._upto(channel) == self._upto(channel, None)] = np.nan
+        days[self.count(channel) == 0] = np.nan
         return days
 
     def _days_since(self, row: Int64s) -> Float64s:
