@@ -1,0 +1,101 @@
+"""A small simulated data set, a store that was migrated once, and what becomes of skipped tests in CI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from leadscore.simulate import simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+# Before any test imports MLflow.
+os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+
+REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+# Seconds, not minutes: fewer examples and fewer trees than the settings that are served.
+QUICK = """
+[examples]
+grid_days = [4, 32]
+mornings_every_days = 21
+judged_every_days = 14
+
+[lightgbm]
+rounds = 10
+max_rounds = 20
+early_stopping_rounds = 5
+"""
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set folder of 600 invented leads."""
+    folder = tmp_path_factory.mktemp("data") / "small"
+    simulate(folder, leads=600, truth_from=None)
+    with (folder / "funnel.toml").open("a", encoding="utf-8") as settings:
+        settings.write(QUICK)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``models/mlflow.db``, migrated: that takes longer than most tests."""
+    # Here, so that tests without a store do not wait for MLflow. It hides this warning of its own import by
+    # replacing showwarning, which hides no error.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType")
+        import mlflow.pyfunc  # noqa: F401, PLC0415
+    from leadscore.registry.connection import connected  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        enter(folder, patch)
+        with connected() as client:
+            client.search_experiments()
+    return folder
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with an empty store of its own."""
+    shutil.copytree(empty_store, tmp_path, dirs_exist_ok=True)
+    enter(tmp_path, monkeypatch)
+    return tmp_path
+
+
+def enter(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Work in a folder, with the store below it."""
+    patch.chdir(folder)
+    # Set, not deleted: MLflow sets it too, and what is set here is put back.
+    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder.resolve() / 'models' / 'mlflow.db'}")
+    patch.setenv("LEADSCORE_MODEL", "leadscore")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("real_data") and not REAL_DATA.is_dir():
+        pytest.skip(f"{REAL_DATA} is not there")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    excused = hasattr(report, "wasxfail") or (item.get_closest_marker("real_data") and not REAL_DATA.is_dir())
+    if report.skipped and not excused and os.environ.get("LEADSCORE_NO_SKIPS"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where nothing may be: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if report.skipped and os.environ.get("LEADSCORE_NO_SKIPS"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where nothing may be: {report.longrepr}"
+    return report

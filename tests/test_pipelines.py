@@ -1,0 +1,142 @@
+"""Every script in ``pipelines/``, as a person would call it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tests.conftest import enter
+
+from leadscore.command import moment
+from leadscore.registry.connection import connected
+
+PIPELINES = Path(__file__).parents[1] / "pipelines"
+NAMES = sorted(path.stem for path in PIPELINES.glob("*.py"))
+STAGES = ["mql", "sal", "sql", "opportunity", "won"]
+
+
+def run(name: str, *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PIPELINES / f"{name}.py"), *map(str, arguments)]
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "LEADSCORE_"))}
+    environment = ours | {"PYTHONWARNINGS": "default"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def worked(name: str, *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    done = run(name, *arguments, folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(empty_store: Path, small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working directory after `train`, without any environment variable."""
+    folder = tmp_path_factory.mktemp("pipelines")
+    shutil.copytree(empty_store, folder, dirs_exist_ok=True)
+    done = worked("train", small, "--jobs", "1", folder=folder)
+    (folder / "train.out").write_text(done.stdout)
+    (folder / "train.err").write_text(done.stderr)
+    return folder
+
+
+def test_train_prints_the_figures_of_every_stage_and_says_what_stands_where(folder: Path) -> None:
+    printed = (folder / "train.out").read_text().splitlines()
+
+    assert [line.split()[0] for line in printed] == ["stage", *STAGES]
+    assert "base_rate" in printed[0]
+    assert "leadscore version 1 is champion" in (folder / "train.err").read_text()
+    assert {path.name for path in folder.iterdir()} == {"models", "train.out", "train.err"}
+    assert {path.name for path in (folder / "models").iterdir()} == {"mlflow.db", "artifacts"}
+
+
+def test_rank_writes_every_open_lead_and_prints_the_top_of_both_lists(folder: Path, small: Path) -> None:
+    out = folder / "lists" / "ranked.parquet"
+    done = worked("rank", small, "--out", out, "--top", 3, "--as-of", "2025-06-02T08:00:00+02:00", folder=folder)
+
+    ranked = pd.read_parquet(out)
+    assert set(ranked["list"]) == {"handoff", "win"}
+    assert ranked["lead_id"].is_unique
+    printed = done.stdout.splitlines()
+    assert sum(line.startswith("before the handoff: the top 3 of") for line in printed) == 1
+    best = next(line for line in printed if line.split()[:1] == ["1"])
+    for told in (ranked["lead_id"][0], ranked["stage"][0], "days", "%"):
+        assert told in best
+    assert f"{len(ranked)} open leads ranked by version 1" in done.stderr
+
+
+def test_rank_writes_csv_below_ranked_by_default(folder: Path, small: Path) -> None:
+    worked("rank", small, folder=folder)
+
+    ranked = pd.read_csv(folder / "ranked" / "small.csv")
+    assert list(ranked["rank"][:2]) == [1, 2]
+    assert ranked["sql_45d"].between(0, 1).any()
+
+
+def test_evaluate_ends_with_one_line_of_json(folder: Path, small: Path) -> None:
+    done = worked("evaluate", small, "--jobs", "1", "--cut", "2025-01-15T08:00:00Z", folder=folder)
+
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["data"] == "small"
+    assert {row["stage"] for row in told["stages"]} == set(STAGES)
+    assert set(told["overall"]) >= {"log_loss", "base_log_loss", "mean_score", "observed"}
+
+
+def test_promote_and_rollback_move_the_champion(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(folder, monkeypatch)
+    with connected() as client:
+        source = client.get_model_version("leadscore", "1")
+        client.create_model_version("leadscore", str(source.source), source.run_id)
+
+    assert "champion is version 2, was 1" in worked("promote", folder=folder).stderr
+    assert "champion is version 1 again, was 2" in worked("rollback", folder=folder).stderr
+
+
+def test_simulate_writes_a_data_set_folder(folder: Path, tmp_path: Path) -> None:
+    worked("simulate", tmp_path / "data", "--leads", 50, folder=tmp_path)
+
+    assert (tmp_path / "data" / "funnel.toml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (("train", "nowhere"), "nowhere"),
+        (("rank", "nowhere"), "nowhere"),
+        (("promote", "9"), "no version 9"),
+        (("rollback",), "nothing to roll back to"),
+    ],
+    ids=lambda each: each[0] if isinstance(each, tuple) else "",
+)
+def test_an_error_of_ours_is_one_message_and_exit_code_2(folder: Path, call: tuple[str, ...], told: str) -> None:
+    done = run(*call, folder=folder)
+
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("text", ["2025-03-04", "2025-03-04T08:00:00", "yesterday"])
+def test_a_moment_without_a_time_zone_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="write 2025-03-04T08:00:00Z"):
+        moment(text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_script_is_short(name: str) -> None:
+    assert len((PIPELINES / f"{name}.py").read_text().splitlines()) <= 55
+
+
+def test_every_script_is_called_here() -> None:
+    assert {"train", "rank", "evaluate", "promote", "rollback", "simulate"} == set(NAMES)
