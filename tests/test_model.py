@@ -116,7 +116,7 @@ def test_nothing_ripe_is_an_error(history: History, examples: Examples) -> None:
 def test_blocks_are_a_horizon_apart() -> None:
     rng = np.random.default_rng(1)
     as_of = rng.integers(0, 400 * DAY, 5_000)
-    learning = Learning(None, np.empty((5_000, 1)), np.arange(5_000), as_of, np.ones(5_000), None, 1)  # type: ignore[arg-type]
+    learning = Learning(None, np.empty((5_000, 1)), np.arange(5_000), as_of, np.ones(5_000), None)  # type: ignore[arg-type]
     known = np.ones(5_000, bool)
     for horizon in (10, 60, 120):
         a, b, c = learning._blocks(known, horizon)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
 import lightgbm as lgb
@@ -89,9 +90,11 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         self.vocabulary_ = fit_vocabulary(X, self.funnel.features.min_category_leads)
         self.trained_until_ = self._last_label_end(X.as_of, y)
         learning = self._learning(X, weight)
-        horizons = enumerate(self.funnel.horizons)
-        bar = tqdm(horizons, "learning", len(self.funnel.horizons), unit=" stages", disable=None, leave=False)
-        self.stages_ = tuple(learning.stage(y[:, place], days) for place, days in bar)
+        with ThreadPoolExecutor(self.n_jobs) as pool:
+            stages = pool.map(learning.stage, y.T, self.funnel.horizons)
+            self.stages_ = tuple(
+                tqdm(stages, "learning", len(self.funnel.horizons), unit=" stages", disable=None, leave=False)
+            )
         return self
 
     def _last_label_end(self, as_of: Int64s, y: Float32s) -> int:
@@ -107,7 +110,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
             categorical_feature=categories,
             params=tree_settings(self.funnel.lightgbm, self.n_jobs),
         ).construct()
-        return Learning(binned, features, X.lead, X.as_of, weight, self.funnel.lightgbm, self.n_jobs)
+        return Learning(binned, features, X.lead, X.as_of, weight, self.funnel.lightgbm)
 
     @property
     def features_(self) -> tuple[Feature, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# The stages share one binned X, and take their rows of it one after the other.
+_BINNED = threading.Lock()
 # Shares of the time of the examples, without the gaps of one horizon between the blocks.
 SHARE_A, SHARE_B = 0.6, 0.2
 # With less than this share of the time outside the gaps, a block says little.
@@ -83,8 +86,6 @@ class Learning:
         How much each counts when trees are grown.
     settings : LightGBMSettings
         Settings of the trees.
-    n_jobs : int
-        Threads.
     """
 
     binned: lgb.Dataset
@@ -93,7 +94,6 @@ class Learning:
     as_of: Int64s
     weight: Float64s
     settings: LightGBMSettings
-    n_jobs: int
 
     def stage(self, outcome: Float32s, horizon_days: int) -> StageModel:
         """Learn to tell the examples that reached a stage from those that did not.
@@ -148,7 +148,9 @@ class Learning:
         return min(leads) >= self.settings.min_outcome_leads
 
     def _fit(self, outcome: Float32s, rows: Bools, rounds: int, later: Bools | None = None) -> lgb.Booster:
-        settings = tree_settings(self.settings, self.n_jobs)
+        # One thread for each stage, and stages side by side: two threads of LightGBM wait for each other at
+        # every split of a small tree, and on a busy machine they wait long.
+        settings = tree_settings(self.settings, 1)
         train = self._subset(outcome, rows)
         if later is None:
             return lgb.train(settings, train, rounds)
@@ -158,10 +160,12 @@ class Learning:
 
     def _subset(self, outcome: Float32s, rows: Bools) -> lgb.Dataset:
         kept = np.flatnonzero(rows)
-        return self.binned.subset(kept.tolist()).construct().set_label(outcome[kept]).set_weight(self.weight[kept])
+        with _BINNED:
+            subset = self.binned.subset(kept.tolist()).construct()
+        return subset.set_label(outcome[kept]).set_weight(self.weight[kept])
 
     def _calibration(self, trial: lgb.Booster, outcome: Float32s, b: Bools, c: Bools) -> tuple[float, float]:
-        margin_b, margin_c = (margin_of(trial, self.X[block], self.n_jobs) for block in (b, c))
+        margin_b, margin_c = (margin_of(trial, self.X[block], 1) for block in (b, c))
         slope, intercept = fit_calibration(margin_b, outcome[b])
         before = _log_loss(margin_c, outcome[c])
         after = _log_loss(slope * margin_c + intercept, outcome[c])
@@ -212,7 +216,7 @@ def tree_settings(settings: LightGBMSettings, n_jobs: int) -> dict[str, Any]:
         "seed": settings.seed,
         "num_threads": n_jobs,
         "deterministic": True,
-        "force_row_wise": True,
+        "force_col_wise": True,
         "feature_pre_filter": False,
         "verbosity": -1,
     }
