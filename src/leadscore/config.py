@@ -252,7 +252,7 @@ class ExampleSettings(Section):
 
     grid_days: AscendingDays = (1, 2, 4, 8, 16, 32, 64, 128)
     morning_hour: Annotated[int, Field(ge=0, le=23)] = 8
-    mornings_every_days: Days = 5
+    mornings_every_days: Days = 15
     judged_every_days: Days = 3
     first_weight: Annotated[float, Field(ge=1, le=1_000)] = 5.0
     max_examples: Annotated[int, Field(ge=1_000)] = 500_000

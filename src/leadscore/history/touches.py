@@ -12,12 +12,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from leadscore.history.line import DAY
 
 if TYPE_CHECKING:
     from leadscore.history.line import Bools, Float64s, Int16s, Int32s, Int64s, Positions, Touches, UInt64s
 
+Counted = npt.NDArray[np.unsignedinteger[Any]]
 Channel = Literal["kind", "direction", "any"]
 DIRECTIONS = ("inbound", "outbound")
 
@@ -70,9 +72,9 @@ class _Counts:
         begin = np.concatenate(([0], np.cumsum(lanes[-1, : n_channels - 1], dtype=np.int64)))
         return cls(running, lane, n_channels, known[order], begin)
 
-    def unpacked(self, packed: UInt64s) -> Int32s:
+    def unpacked(self, packed: UInt64s) -> Counted:
         """The counts in rows of ``running`` or their differences, shape (n, n_channels)."""
-        return packed.view(self.lane)[:, : self.n_channels].astype(np.int32)
+        return packed.view(self.lane)[:, : self.n_channels]
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,11 @@ class TouchesKnown:
             self._read[key] = self._counts(channel).running.take(row, axis=0)
         return self._read[key]
 
-    def count(self, channel: Channel, days: int | None = None) -> Int32s | Int64s:
-        """Touches in ``(as_of - days, as_of]``, all known ones without ``days``; shape (n_examples, n_channels)."""
+    def count(self, channel: Channel, days: int | None = None) -> Counted | Int64s:
+        """Touches in ``(as_of - days, as_of]``, all known ones without ``days``; shape (n_examples, n_channels).
+
+        Of a kind or a direction they are unsigned: add them, but do not subtract.
+        """
         if channel == "any":
             return (self._end() - (self._begin if days is None else self._end(days)))[:, None]
         return self._counts(channel).unpacked(self._upto(channel) - self._upto(channel, days))
