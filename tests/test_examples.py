@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.hand import at, history_of, short_funnel
-from tests.lines import FUNNEL, random_tables
 
 from leadscore.examples import Examples, judging_examples, known_by, learning_examples, mornings
 from leadscore.history import DAY, build_history
 from leadscore.labels import reached
 from leadscore.training import JUDGED_SHARE, default_cut
+from tests.hand import at, history_of, short_funnel
+from tests.lines import FUNNEL, random_tables
 
 if TYPE_CHECKING:
     import pytest

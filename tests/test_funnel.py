@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from numpy.testing import assert_array_equal
-from tests.hand import at, history_of
 
 from leadscore.funnel import open_leads, open_stays
+from tests.hand import at, history_of
 
 if TYPE_CHECKING:
     from leadscore.history import History

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests.hand import at, history_of
 
 from leadscore.labels import reached, ripe
+from tests.hand import at, history_of
 
 if TYPE_CHECKING:
     from leadscore.history import History

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests.hand import short_funnel
 
 from leadscore.metrics import ALL, Judged, auc, figures, lift, log_loss, overall
+from tests.hand import short_funnel
 
 if TYPE_CHECKING:
     import pandas as pd

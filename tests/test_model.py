@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,19 @@ def test_a_damaged_model_is_refused(model: FunnelModel, tmp_path: Path, harm: st
 
     with pytest.raises(ModelError, match="surprise.py" if harm == "add" else "trees_1.txt"):
         load_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("part", "value"), [("horizon_days", dict.fromkeys(("mql", "sal", "sql", "opportunity", "won"), 7)), ("time", None)]
+)
+def test_leads_of_another_funnel_are_refused(
+    model: FunnelModel, history: History, part: str, value: dict[str, int] | None
+) -> None:
+    other = value or history.funnel.time.model_copy(update={"timezone": "Europe/Berlin"})
+    foreign = replace(history, funnel=history.funnel.model_copy(update={part: other}))
+
+    with pytest.raises(ModelError, match=f"another funnel: {part}"):
+        model.predict_proba(foreign.at([0], [history.known_until]))
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+
+from leadscore.examples import known_by
+from leadscore.history import DAY, HOUR, build_history
+from leadscore.history.tables import Coded, LeadTable, Tables, TouchTable, TransitionTable
+from leadscore.history.zone import utc_offset
+from leadscore.labels import reached
 from tests.lines import (
     BEGIN,
     FUNNEL,
@@ -31,16 +37,9 @@ from tests.lines import (
     transitions_of,
 )
 
-from leadscore.examples import known_by
-from leadscore.history import DAY, HOUR, build_history
-from leadscore.history.tables import Coded, LeadTable, Tables, TouchTable, TransitionTable
-from leadscore.history.zone import utc_offset
-from leadscore.labels import reached
-
 if TYPE_CHECKING:
-    from tests.lines import Examples
-
     from leadscore.history.line import Float32s, Int64s
+    from tests.lines import Examples
 
 CUTS = [BEGIN + days * DAY + past for days in (10, 30, 55, 90) for past in (0, HOUR)]
 CALENDAR = FUNNEL.features.calendar

@@ -12,6 +12,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from numpy.testing import assert_allclose, assert_array_equal
+
+from leadscore.history import DAY, HOUR, MISSING, OTHER, build_history
+from leadscore.history.tables import Coded, TouchTable
+from leadscore.history.touches import DIRECTIONS
+from leadscore.labels import reached
 from tests.lines import (
     BEGIN,
     FUNNEL,
@@ -25,16 +30,11 @@ from tests.lines import (
     tiny_tables,
 )
 
-from leadscore.history import DAY, HOUR, MISSING, OTHER, build_history
-from leadscore.history.tables import Coded, TouchTable
-from leadscore.history.touches import DIRECTIONS
-from leadscore.labels import reached
-
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from tests.lines import Examples
 
     from leadscore.history.tables import Tables
+    from tests.lines import Examples
 
 SEEDS = range(4)
 WINDOWS = FUNNEL.features.windows_days

@@ -10,6 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+
+from leadscore.config import Funnel
+from leadscore.features import matrix
+from leadscore.history import build_history, line, snapshot
+from leadscore.history.tables import Coded, Tables
+from leadscore.labels import reached
+from leadscore.model import FunnelModel, load_model, save_model
 from tests.lines import (
     FUNNEL,
     VOCABULARY,
@@ -23,13 +30,6 @@ from tests.lines import (
     taken,
     tiny_tables,
 )
-
-from leadscore.config import Funnel
-from leadscore.features import matrix
-from leadscore.history import build_history, line, snapshot
-from leadscore.history.tables import Coded, Tables
-from leadscore.labels import reached
-from leadscore.model import FunnelModel, load_model, save_model
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tests.conftest import enter
 
 from leadscore.command import moment
 from leadscore.registry.connection import connected
+from tests.conftest import enter
 
 PIPELINES = Path(__file__).parents[1] / "pipelines"
 NAMES = sorted(path.stem for path in PIPELINES.glob("*.py"))
@@ -86,7 +86,9 @@ def test_rank_writes_csv_below_ranked_by_default(folder: Path, small: Path) -> N
 def test_evaluate_ends_with_one_line_of_json(folder: Path, small: Path) -> None:
     done = worked("evaluate", small, "--jobs", "1", "--cut", "2025-01-15T08:00:00Z", folder=folder)
 
-    told = json.loads(done.stdout.splitlines()[-1])
+    *table, last = done.stdout.splitlines()
+    told = json.loads(last)
+    assert len(table) == 1 + len(told["stages"])
     assert told["data"] == "small"
     assert {row["stage"] for row in told["stages"]} == set(STAGES)
     assert set(told["overall"]) >= {"log_loss", "base_log_loss", "mean_score", "observed"}

@@ -38,7 +38,7 @@ def past(history: History) -> Backtest:
 def drawn(figure: Figure) -> list[str]:
     """Every text in a figure, once it is drawn."""
     figure.savefig(BytesIO(), format="png")
-    return [part.get_text() for part in figure.findobj(Text) if isinstance(part, Text)]
+    return [part.get_text() for part in figure.findobj(match=Text)]
 
 
 def test_gains_are_what_is_found_from_the_top() -> None:
@@ -55,21 +55,26 @@ def test_gains_of_equal_probabilities_are_a_straight_line() -> None:
     assert_array_equal(found, [0, 100])
 
 
-def test_calibration_counts_every_example_and_each_lead_once() -> None:
+def test_calibration_counts_every_example() -> None:
     rng = np.random.default_rng(1)
     probability = rng.uniform(size=2_000)
     outcome = (rng.uniform(size=2_000) < probability).astype(float)
-    lead = np.arange(2_000) // 4
 
-    groups = calibration_groups(outcome, probability, lead)
+    groups = calibration_groups(outcome, probability, np.arange(2_000))
 
-    assert len(groups) == 10
-    assert groups[:, 4].sum() == 2_000
+    assert_array_equal(groups[:, 4], np.full(10, 200))
     assert np.abs(groups[:, 0] - groups[:, 1]).max() < 0.1
-    here = (probability >= np.quantile(probability, 0.9)) & (probability <= 1)
-    n = len(np.unique(lead[here]))
-    wanted = binomtest(round(groups[-1, 1] * n), n).proportion_ci(method="wilson")
-    assert_allclose(groups[-1, 2:4], wanted, atol=0.01)
+
+
+def test_the_interval_is_wilsons_with_each_lead_counted_once() -> None:
+    probability = np.repeat([0.1, 0.5], 40)
+    outcome = np.repeat([0.0, 1, 0, 1], (36, 4, 20, 20))
+
+    groups = calibration_groups(np.repeat(outcome, 3), np.repeat(probability, 3), np.repeat(np.arange(80), 3))
+
+    wanted = [binomtest(reached, 40).proportion_ci(method="wilson") for reached in (4, 20)]
+    assert_allclose(groups[:, 2:4], wanted)
+    assert_allclose(groups[:, [0, 1, 4]], [[0.1, 0.1, 120], [0.5, 0.5, 120]])
 
 
 def test_calibration_of_equal_probabilities_is_one_group() -> None:

@@ -20,7 +20,6 @@ import pandas as pd
 import pyarrow.csv
 import pytest
 from numpy.testing import assert_array_equal
-from tests.conftest import enter
 
 from leadscore.errors import ModelError, RegistryError
 from leadscore.history import History, read_history
@@ -30,6 +29,7 @@ from leadscore.registry.record import clean
 from leadscore.registry.versions import CHAMPION, FORMER
 from leadscore.scoring import probability_columns
 from leadscore.training import Trained, train
+from tests.conftest import enter
 
 NAME = "leadscore"
 EVENTS = ("transitions", "touches", "changes")

@@ -9,7 +9,8 @@ import tomllib
 from datetime import datetime
 from importlib.resources import files
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
@@ -25,10 +26,8 @@ from pydantic.functional_validators import AfterValidator
 
 from leadscore.errors import ConfigError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 FILE = "funnel.toml"
+PRESETS = files("leadscore") / "presets"
 # One int64 key holds 11 bits of lead and 52 bits of microseconds, which are 142 years.
 MAX_YEARS = 140
 
@@ -360,13 +359,8 @@ class Funnel(Section):
 
 def presets() -> tuple[str, ...]:
     """Names of the funnels that ship with the package."""
-    return tuple(
-        sorted(
-            entry.name.removesuffix(".toml")
-            for entry in files("leadscore.presets").iterdir()
-            if entry.name.endswith(".toml")
-        )
-    )
+    names = (Path(entry.name) for entry in PRESETS.iterdir())
+    return tuple(sorted(name.stem for name in names if name.suffix == ".toml"))
 
 
 def parse_funnel(text: str, where: str = FILE) -> Funnel:
@@ -383,7 +377,7 @@ def parse_funnel(text: str, where: str = FILE) -> Funnel:
     if name is not None:
         if name not in presets():
             raise ConfigError(f"{where}: preset: {name!r} is none of {', '.join(presets())}")
-        settings = _merged(_toml((files("leadscore.presets") / f"{name}.toml").read_text(), name), settings)
+        settings = _merged(_toml((PRESETS / f"{name}.toml").read_text(), name), settings)
     return funnel_of(settings, where)
 
 

@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from tqdm import tqdm
 
 from leadscore.baselines import BaseRate
-from leadscore.errors import TrainingError
+from leadscore.errors import ModelError, TrainingError
 from leadscore.features import catalogue, columns_of, fit_vocabulary, matrix
 from leadscore.history import DAY
 from leadscore.model.stage import Learning, StageModel, tree_settings
@@ -129,14 +129,34 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
 
         NaN for stages already passed, and everywhere for leads that are won or lost. A later stage with an
         equal or shorter horizon is never likelier than an earlier one.
+
+        Raises
+        ------
+        ModelError
+            The leads are of another funnel: stages, horizons, attributes or time zone differ.
         """
         features = self.features_
+        self._check_funnel(X.funnel)
         coded = X.coded(self.vocabulary_)
         probability = np.empty((len(X), len(self.funnel.later_stages)))
         for begin in range(0, len(X), ROWS_AT_ONCE):
             rows = slice(begin, begin + ROWS_AT_ONCE)
             probability[rows] = self._predict(coded[rows], features)
         return probability
+
+    def _check_funnel(self, funnel: Funnel) -> None:
+        ours, theirs = self.funnel, funnel
+        if theirs is ours:
+            return
+        parts = ("funnel", "horizon_days", "attributes", "changes")
+        differ = [part for part in parts if getattr(theirs, part) != getattr(ours, part)]
+        if theirs.time.timezone != ours.time.timezone:
+            differ.append("time.timezone")
+        if differ:
+            raise ModelError(
+                f"the model is of another funnel: {', '.join(differ)} of funnel.toml differ from what it was trained "
+                "with; train a model for these data"
+            )
 
     def _predict(self, X: Snapshot, features: tuple[Feature, ...]) -> Float64s:
         probability = self.base_rate_.predict_proba(X)

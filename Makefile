@@ -1,0 +1,97 @@
+# Everything is run from here; `make` alone lists the targets. Each target sees to the environment that it needs.
+
+DATA ?= data/sample
+PORT ?= 5000
+BPIC2012 ?= ../shared/data/bpic2012
+# The first Python that is new enough; `make PYTHON=/path/to/python3` names another.
+PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
+
+PY := .venv/bin/python
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+READING := $(DATA) $(if $(QUARANTINE),--quarantine) $(if $(KNOWN_UNTIL),--known-until $(KNOWN_UNTIL))
+STORE := $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/models/mlflow.db)
+
+export MLFLOW_DISABLE_TELEMETRY := true
+# MLflow looks for its server programs on the path.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo sample train rank evaluate promote rollback mlflow bpic2012 test test-slow check bench-features bench-scale clean
+
+help: ## list the targets
+	@echo "make <target>, where a target is one of"
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
+	@echo "and may be followed by"
+	@echo "  DATA=<folder>       the data set (default $(DATA)); QUARANTINE=1 sets its bad rows aside;"
+	@echo "  KNOWN_UNTIL=<time>  end of its recorded history, where its funnel.toml does not say it;"
+	@echo "  VERSION=<n>         for promote; OUT=<file>.csv or .parquet and AS_OF=<time> for rank; PORT=<n> for mlflow;"
+	@echo "  BPIC2012=<folder>   with the log, for bpic2012 (default $(BPIC2012));"
+	@echo "  PYTHON=<program>    to make .venv with; ARGS='...' for pytest"
+
+demo: .venv/.installed ## sample if it is missing, train, rank: ends with the top leads
+	@test -e $(DATA)/funnel.toml || test $(DATA) != data/sample || $(MAKE) --no-print-directory sample
+	$(PY) pipelines/train.py $(READING)
+	$(PY) pipelines/rank.py $(READING)
+
+sample: .venv/.installed ## write data/sample again, byte for byte
+	$(PY) pipelines/simulate.py data/sample
+
+train: .venv/.installed ## learn from DATA; log the run and register the model as a candidate
+	$(PY) pipelines/train.py $(READING)
+
+rank: .venv/.installed ## every open lead of DATA, likeliest first, to ranked/ or OUT
+	$(PY) pipelines/rank.py $(READING) $(if $(OUT),--out $(OUT)) $(if $(AS_OF),--as-of $(AS_OF))
+
+evaluate: .venv/.installed ## judge the recipe on later time of DATA; ends with a line of JSON
+	$(PY) pipelines/evaluate.py $(READING)
+
+promote: .venv/.installed ## make the newest version, or VERSION, the champion
+	$(PY) pipelines/promote.py $(VERSION)
+
+rollback: .venv/.installed ## make the former champion the champion again
+	$(PY) pipelines/rollback.py
+
+mlflow: .venv/.installed ## MLflow's own pages on http://127.0.0.1:PORT
+	@mkdir -p models
+	$(PY) -m mlflow ui --backend-store-uri $(STORE) --host 127.0.0.1 --port $(PORT) --workers 1
+
+bpic2012: .venv/.installed ## BPI Challenge 2012 in folder BPIC2012: prepare, train, judge
+	$(PY) data/bpic2012/prepare.py $(BPIC2012) build/bpic2012
+	$(PY) -m benchmarks.bench_bpic2012 build/bpic2012
+
+test: .venv/.dev ## every test that does not take minutes
+	$(PY) -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+test-slow: .venv/.dev ## the tests that take minutes
+	$(PY) -m pytest -m slow $(ARGS)
+
+check: .venv/.dev ## style, format, types, and who may import whom
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+
+bench-features: .venv/.dev ## features against Polars, DuckDB and pandas
+	$(PY) -m benchmarks.bench_features
+
+bench-scale: .venv/.dev ## a million leads, from reading to ranking
+	$(PY) -m benchmarks.bench_scale
+
+clean: ## remove environment, caches and build; data, models and ranked lists stay
+	rm -rf .venv build dist .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
+	find src tests pipelines benchmarks data -name __pycache__ -prune -exec rm -rf {} +
+
+$(PY):
+	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found; install one, or name it: make PYTHON=<program>" >&2; exit 1; }
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+.venv/.installed: pyproject.toml constraints.txt | $(PY)
+	$(INSTALL) --editable .
+	@$(PY) -c 'import lightgbm' || { echo "LightGBM cannot be loaded: where libgomp is missing, apt-get install libgomp1" >&2; exit 1; }
+	@touch $@
+
+.venv/.dev: .venv/.installed
+	$(INSTALL) --editable '.[dev]'
+	@touch $@

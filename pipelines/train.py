@@ -1,0 +1,28 @@
+"""Learn from a data set, log the run in MLflow, register the model as a candidate."""
+
+from __future__ import annotations
+
+import logging
+
+from leadscore.command import data_set_arguments, read, readable, run
+from leadscore.metrics import ALL, figures
+from leadscore.registry import log_training, model_name
+from leadscore.training import train
+
+log = logging.getLogger("leadscore.train")
+
+
+def main() -> None:
+    """Read, train, log; print the figures of the recipe on later time."""
+    asked = data_set_arguments(__doc__).parse_args()
+    history = read(asked)
+    trained = train(history, asked.jobs)
+    candidate = log_training(trained, history, asked.data.resolve().name)
+    table = figures(trained.backtest.judged)
+    print(readable(table[table["current"] == ALL].drop(columns="current")))
+    standing = "champion" if candidate.is_champion else "candidate; to put it into service: make promote"
+    log.info("%s version %d is %s", model_name(), candidate.version, standing)
+
+
+if __name__ == "__main__":
+    run(main)

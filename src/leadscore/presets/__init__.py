@@ -1,1 +1,0 @@
-"""Funnels that ship with the package, as TOML that `config` reads."""
