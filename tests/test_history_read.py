@@ -698,7 +698,7 @@ def test_columns_under_other_names(tmp_path: Path) -> None:
 # Times.
 
 BERLIN = 'timezone = "Europe/Berlin"'
-WHOLE = BERLIN + '\nwhole_days = ["touches.occurred_at"]'
+DAYS = BERLIN + '\nwhole_days = ["touches.occurred_at"]'
 
 
 @pytest.mark.parametrize(
@@ -719,8 +719,8 @@ WHOLE = BERLIN + '\nwhole_days = ["touches.occurred_at"]'
         ("2024-03-04", BERLIN, us(2024, 3, 4, 23) - 1),
         ("2024-03-31", BERLIN, us(2024, 3, 31, 22) - 1),
         ("2024-02-29", BERLIN, us(2024, 2, 29, 23) - 1),
-        ("2024-03-04T09:00:00", WHOLE, us(2024, 3, 4, 23) - 1),
-        ("2024-03-04T23:30:00Z", WHOLE, us(2024, 3, 5, 23) - 1),
+        ("2024-03-04T09:00:00", DAYS, us(2024, 3, 4, 23) - 1),
+        ("2024-03-04T23:30:00Z", DAYS, us(2024, 3, 5, 23) - 1),
         ("1990-01-01T00:00:00Z", "", us(1990, 1, 1)),
         ("2100-12-31T23:59:59.999999Z", "", us(2101, 1, 1) - 1),
     ],

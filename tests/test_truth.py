@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ from leadscore.labels import reached
 from leadscore.metrics import log_loss
 from leadscore.simulate import simulate
 from leadscore.training import learn_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.slow

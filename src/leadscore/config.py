@@ -71,8 +71,8 @@ class Stages(Section):
     lost : tuple of str
         The names that mean lost. Several names are one lost state.
     handoff : (str, str)
-        The step that the list is for: leads up to its first stage stand in the first list, ordered by the
-        probability of its second.
+        The step that the list is for: leads that have not reached its second stage stand in the first list, in
+        order of the probability of reaching it.
     """
 
     stages: Annotated[Names, Field(min_length=2, max_length=20)]
