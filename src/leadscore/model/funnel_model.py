@@ -91,7 +91,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         self.trained_until_ = self._last_label_end(X.as_of, y)
         learning = self._learning(X, weight)
         with ThreadPoolExecutor(self.n_jobs) as pool:
-            stages = pool.map(learning.stage, y.T, self.funnel.horizons)
+            stages = pool.map(learning.stage, self.funnel.later_stages, y.T, self.funnel.horizons)
             self.stages_ = tuple(
                 tqdm(stages, "learning", len(self.funnel.horizons), unit=" stages", disable=None, leave=False)
             )

@@ -95,7 +95,7 @@ class Learning:
     weight: Float64s
     settings: LightGBMSettings
 
-    def stage(self, outcome: Float32s, horizon_days: int) -> StageModel:
+    def stage(self, name: str, outcome: Float32s, horizon_days: int) -> StageModel:
         """Learn to tell the examples that reached a stage from those that did not.
 
         Fit on block A, find the number of trees and the calibration on a later block B, decide on a later
@@ -118,7 +118,7 @@ class Learning:
             trial = self._fit(outcome, a, self.settings.max_rounds, later=b)
             rounds = trial.current_iteration()
             if self._enough(outcome, c):
-                slope, intercept = self._calibration(trial, outcome, b, c)
+                slope, intercept = self._calibration(name, trial, outcome, b, c)
         booster = self._fit(outcome, known, rounds)
         return replace(learnt, booster=booster, slope=slope, intercept=intercept, rounds=rounds, rounds_found=found)
 
@@ -164,13 +164,14 @@ class Learning:
             subset = self.binned.subset(kept.tolist()).construct()
         return subset.set_label(outcome[kept]).set_weight(self.weight[kept])
 
-    def _calibration(self, trial: lgb.Booster, outcome: Float32s, b: Bools, c: Bools) -> tuple[float, float]:
+    def _calibration(self, name: str, trial: lgb.Booster, outcome: Float32s, b: Bools, c: Bools) -> tuple[float, float]:
         margin_b, margin_c = (margin_of(trial, self.X[block], 1) for block in (b, c))
         slope, intercept = fit_calibration(margin_b, outcome[b])
         before = _log_loss(margin_c, outcome[c])
         after = _log_loss(slope * margin_c + intercept, outcome[c])
         helps = after < before
-        log.info("calibration: log loss on the deciding block %.4f, without %.4f", after, before)
+        kept = "kept" if helps else "left out"
+        log.info("%s: log loss on the deciding block %.4f calibrated, %.4f without: %s", name, after, before, kept)
         return (slope, intercept) if helps else (1.0, 0.0)
 
 
