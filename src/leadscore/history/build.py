@@ -76,12 +76,12 @@ def _vocabulary(tables: Tables) -> Vocabulary:
 
 
 def _coded(column: Coded, names: tuple[str, ...]) -> Int32s:
-    return recode(column.codes, column.names, names)
+    return recode(column.codes, column.names, names, np.int32)
 
 
 def _touches(table: TouchTable, place: Int32s, n_leads: int, vocabulary: Vocabulary) -> Touches:
     lead = place[table.lead]
-    kind = _coded(table.kind, vocabulary.kinds).astype(np.int16)
+    kind = recode(table.kind.codes, table.kind.names, vocabulary.kinds, np.int16)
     by = None if table.by is None else _coded(table.by, vocabulary.agents)
     value = None if table.value is None else _fixed_point(table.value)
     extra = [column for column in (table.direction, by, value) if column is not None]

@@ -106,19 +106,22 @@ class History:
     def coded(self, vocabulary: Vocabulary) -> History:
         """The same history under another vocabulary, such as the one that a model was trained with."""
         old, touches = self.vocabulary, self.touches
-        by = None if touches.by is None else recode(touches.by, old.agents, vocabulary.agents)
-        kind = recode(touches.kind, old.kinds, vocabulary.kinds).astype(np.int16)
+        by = None if touches.by is None else recode(touches.by, old.agents, vocabulary.agents, np.int32)
+        kind = recode(touches.kind, old.kinds, vocabulary.kinds, np.int16)
         names = vocabulary.categories
         return replace(
             self,
             vocabulary=vocabulary,
             touches=replace(touches, kind=kind, by=by),
             categories={
-                name: recode(codes, old.categories[name], names[name]) for name, codes in self.categories.items()
+                name: recode(codes, old.categories[name], names[name], np.int32)
+                for name, codes in self.categories.items()
             },
             changes=self.changes
             | {
-                name: replace(line, value=recode(line.value.astype(np.int32), old.categories[name], names[name]))
+                name: replace(
+                    line, value=recode(line.value.astype(np.int32), old.categories[name], names[name], np.int32)
+                )
                 for name, line in self.changes.items()
                 if name in names
             },

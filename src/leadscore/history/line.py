@@ -26,6 +26,7 @@ Int16s = npt.NDArray[np.int16]
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
 UInt64s = npt.NDArray[np.uint64]
+UInt16s = npt.NDArray[np.uint16]
 Integers = Int32s | Int64s
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
@@ -38,6 +39,7 @@ DAY = 24 * HOUR
 # A sort key holds the lead's place in its block above 52 bits of microseconds (142 years).
 TIME_BITS = 52
 LEADS_PER_KEY = 1 << (63 - TIME_BITS)
+CODES_AT_ONCE = 1 << 20
 MOST_LEADS = LEADS_PER_KEY << 16
 
 SomeLine = TypeVar("SomeLine", bound="Line")
@@ -247,16 +249,16 @@ def line_order(lead: Integers, known: Int64s, n_leads: int, ties: Sequence[npt.N
         raise ValueError(f"{n_leads} leads; one line holds at most {MOST_LEADS}")
     if not len(lead):
         return np.empty(0, np.int64)
-    block = (lead // LEADS_PER_KEY).astype(np.uint16)
+    block = np.floor_divide(lead, LEADS_PER_KEY, out=np.empty(len(lead), np.uint16), casting="unsafe")
     order = np.argsort(block, kind="stable")
-    edges = np.concatenate(([0], np.cumsum(np.bincount(block))))
+    edges = _edges(block, n_leads // LEADS_PER_KEY + 1)
 
     def sort(number: int) -> None:
         rows = order[edges[number] : edges[number + 1]]
         if len(rows):
             rows[:] = rows[_block_order(lead[rows] % LEADS_PER_KEY, known[rows], [tie[rows] for tie in ties])]
 
-    if len(edges) == 2:
+    if n_leads <= LEADS_PER_KEY:
         sort(0)
     else:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -278,7 +280,17 @@ def _block_order(place: Integers, known: Int64s, ties: Sequence[npt.NDArray[np.g
 
 def starts(lead: Integers, n_leads: int) -> Int64s:
     """First row of each lead, and the end; shape (n_leads + 1,)."""
-    return np.concatenate(([0], np.cumsum(np.bincount(lead, minlength=n_leads))))
+    return _edges(lead, n_leads)
+
+
+def _edges(code: Integers | UInt16s, n_codes: int) -> Int64s:
+    """Where each code begins among the sorted codes, and the end; shape (n_codes + 1,)."""
+    edges = np.zeros(n_codes + 1, np.int64)
+    # NumPy counts a copy of eight bytes a row, so the rows are counted piece by piece.
+    piece = max(CODES_AT_ONCE, n_codes)
+    for begin in range(0, len(code), piece):
+        edges[1:] += np.bincount(code[begin : begin + piece], minlength=n_codes)
+    return np.cumsum(edges, out=edges)
 
 
 def newest_known(lead: Integers, occurred: Int64s, rank: npt.NDArray[np.generic]) -> Bools:

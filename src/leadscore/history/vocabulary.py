@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from leadscore.history.line import Int16s, Int32s
 
     IntegerCodes = Int16s | Int32s
+
+Code = TypeVar("Code", np.int16, np.int32)
 
 OTHER = "__other__"
 MISSING = "__missing__"
@@ -49,8 +52,10 @@ def kinds_of(seen: Iterable[str]) -> tuple[str, ...]:
     return names_of(seen)[:-1]
 
 
-def recode(codes: IntegerCodes, before: tuple[str, ...], after: tuple[str, ...]) -> Int32s:
+def recode(
+    codes: IntegerCodes, before: tuple[str, ...], after: tuple[str, ...], dtype: type[Code]
+) -> npt.NDArray[Code]:
     """Codes in the list ``after`` of names coded in the list ``before``; -1 is missing."""
-    place = {name: code for code, name in enumerate(after)}
+    place: dict[str, int] = {name: code for code, name in enumerate(after)}
     moved = [*(place.get(name, place[OTHER]) for name in before), place.get(MISSING, -1)]
-    return np.array(moved, np.int32)[codes]
+    return np.array(moved, dtype)[codes]
