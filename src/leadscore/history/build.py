@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from leadscore.errors import DataError, Problem
 from leadscore.history.history import History
-from leadscore.history.line import Changes, Steps, Touches, line_order, newest_known, starts
+from leadscore.history.line import LEADS_PER_KEY, Changes, Steps, Touches, line_order, newest_known, starts
 from leadscore.history.tables import Coded
 from leadscore.history.touches import VALUE_UNIT
 from leadscore.history.vocabulary import Vocabulary, kinds_of, names_of, recode
@@ -97,10 +97,15 @@ def _touches(table: TouchTable, place: Int32s, n_leads: int, vocabulary: Vocabul
 
 
 def _in_order(columns: dict[str, Any], order: Int64s) -> dict[str, Any]:
-    """The columns that there are, in order; side by side, because they wait for memory, not for the processor."""
+    """The columns that there are, in order; many rows side by side, because they wait for memory."""
+
+    def in_order(column: Any) -> Any:
+        return None if column is None else column.take(order)
+
+    if len(order) < LEADS_PER_KEY:
+        return {name: in_order(column) for name, column in columns.items()}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        sorted_ = pool.map(lambda column: None if column is None else column.take(order), columns.values())
-        return dict(zip(columns, sorted_, strict=True))
+        return dict(zip(columns, pool.map(in_order, columns.values()), strict=True))
 
 
 def _kept_order(lead: Int32s, known: Int64s, n_leads: int, ties: list[np.typing.NDArray[np.generic]]) -> Int64s:
