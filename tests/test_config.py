@@ -57,6 +57,12 @@ def test_stages_of_its_own_need_horizons_of_its_own() -> None:
         parse_funnel(B2B + '[funnel]\nstages = ["a", "b"]\nhandoff = ["a", "b"]\n[horizon_days]\n')
 
 
+def test_stages_of_its_own_take_no_horizon_from_the_preset() -> None:
+    funnel = parse_funnel(B2B + '[funnel]\nstages = ["a", "mql"]\nhandoff = ["a", "mql"]\n[horizon_days]\nmql = 5\n')
+
+    assert funnel.horizon_days == {"mql": 5}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
