@@ -256,7 +256,7 @@ def line_order(lead: Integers, known: Int64s, n_leads: int, ties: Sequence[npt.N
     def sort(number: int) -> None:
         rows = order[edges[number] : edges[number + 1]]
         if len(rows):
-            rows[:] = rows[_block_order(lead[rows] % LEADS_PER_KEY, known[rows], [tie[rows] for tie in ties])]
+            rows[:] = _block_order(rows, lead[rows] - number * LEADS_PER_KEY, known[rows], ties)
 
     if n_leads <= LEADS_PER_KEY:
         sort(0)
@@ -266,16 +266,19 @@ def line_order(lead: Integers, known: Int64s, n_leads: int, ties: Sequence[npt.N
     return order
 
 
-def _block_order(place: Integers, known: Int64s, ties: Sequence[npt.NDArray[np.generic]]) -> Int64s:
-    key = (place.astype(np.int64) << TIME_BITS) + (known - known.min())
+def _block_order(rows: Int64s, place: Integers, known: Int64s, ties: Sequence[npt.NDArray[np.generic]]) -> Int64s:
+    """The rows of one block in order; ``place`` and ``known`` are theirs, ``ties`` those of all rows."""
+    key = place.astype(np.int64)
+    key <<= TIME_BITS
+    key += known - known.min()
     order = np.argsort(key)
-    key = key[order]
+    rows, key = rows[order], key[order]
     same = key[1:] == key[:-1]
     if ties and same.any():
         tied = np.flatnonzero(np.concatenate((same, [False])) | np.concatenate(([False], same)))
-        rows = order[tied]
-        order[tied] = rows[np.lexsort((*(tie[rows] for tie in reversed(ties)), key[tied]))]
-    return order
+        equal = rows[tied]
+        rows[tied] = equal[np.lexsort((*(tie[equal] for tie in reversed(ties)), key[tied]))]
+    return rows
 
 
 def starts(lead: Integers, n_leads: int) -> Int64s:
