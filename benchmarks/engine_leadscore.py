@@ -60,11 +60,10 @@ def features(history: History) -> list[Feature]:
 
 
 def found(history: History, loaded: Loaded) -> Float32s:
-    """X of all examples. ``__other__`` is a thirteenth kind here: six columns more than the peers compute."""
+    """X of all examples."""
     return matrix(features(history), history.at(loaded.lead, loaded.as_of), os.cpu_count() or 1)
 
 
 def compared(X: Float32s) -> Float32s:
     """The columns that the peers compute too."""
-    width = len(KINDS) + 1
-    return np.delete(X, np.arange(width - 1, X.shape[1], width), axis=1)
+    return X

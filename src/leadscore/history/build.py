@@ -16,7 +16,7 @@ from leadscore.history.history import History
 from leadscore.history.line import LEADS_PER_KEY, Changes, Steps, Touches, line_order, newest_known, starts
 from leadscore.history.tables import Coded
 from leadscore.history.touches import VALUE_UNIT
-from leadscore.history.vocabulary import Vocabulary, kinds_of, names_of, recode
+from leadscore.history.vocabulary import OTHER, Vocabulary, names_of, recode
 
 if TYPE_CHECKING:
     from leadscore.config import Funnel
@@ -69,7 +69,8 @@ def _vocabulary(tables: Tables) -> Vocabulary:
         name: table.value for name, table in tables.changes.items() if isinstance(table.value, Coded)
     }
     return Vocabulary(
-        kinds=kinds_of(tables.touches.kind.names),
+        # Every kind is known here, so none is another; but there must be one.
+        kinds=tuple(sorted(tables.touches.kind.names)) or (OTHER,),
         agents=names_of(by.names if by else ()),
         categories={name: names_of(column.names) for name, column in coded.items()},
     )

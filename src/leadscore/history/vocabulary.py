@@ -57,5 +57,6 @@ def recode(
 ) -> npt.NDArray[Code]:
     """Codes in the list ``after`` of names coded in the list ``before``; -1 is missing."""
     place: dict[str, int] = {name: code for code, name in enumerate(after)}
-    moved = [*(place.get(name, place[OTHER]) for name in before), place.get(MISSING, -1)]
+    other: int = place.get(OTHER, -1)
+    moved: list[int] = [*(place.get(name, other) for name in before), place.get(MISSING, -1)]
     return np.array(moved, dtype)[codes]
