@@ -1,7 +1,9 @@
 """Windowed counts and time since last: ours against Polars, DuckDB and pandas on the same touches.
 
-Each engine runs in a process of its own, on all cores, three times; its time is the median, its memory the peak
-of the process with the data in it. Putting the columns into the engine's own frame is not timed, sorting is.
+Each engine runs on all cores, in two processes of its own. One keeps its memory: it runs once untimed and then three
+times, and the median counts. The other is as the system makes it and runs once, for its answer and for its memory:
+the peak with the data in it, and the working memory, which is that peak without the data and the result.
+Putting the columns into the engine's own frame is not timed, sorting is.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ RUNS = 3
 MODULE = "benchmarks.bench_features"
 PANDAS_SHARE = 10
 ROWS_AT_ONCE = 100_000
+MEGABYTE = 1 << 20
 
 
 def main() -> None:
@@ -39,7 +42,7 @@ def main() -> None:
     parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.engine:
-        print(json.dumps(measured(given.engine, given.touches, given.answer)))
+        print(json.dumps(once(given) if given.answer else often(given)))
         return
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         report(given.touches, run(tuple(given.only or ENGINES), given.touches, Path(folder)))
@@ -51,32 +54,45 @@ def run(engines: tuple[str, ...], touches: int, folder: Path) -> dict[str, dict[
     for engine in engines:
         # pandas needs ten times as long as anybody waits: a tenth of the leads, and then ours on that tenth too.
         n = touches // PANDAS_SHARE if engine == "pandas" else touches
-        answer = folder / f"{engine}.npy"
-        figures[engine] = in_a_process(MODULE, ["--engine", engine, "--touches", str(n), "--answer", str(answer)])
+        figures[engine] = timed_and_answered(engine, n, folder / f"{engine}.npy")
         ours = folder / "leadscore.npy"
         if engine == "pandas" and "leadscore" in figures:
             ours = folder / "tenth.npy"
-            in_a_process(MODULE, ["--engine", "leadscore", "--touches", str(n), "--answer", str(ours)])
+            timed_and_answered("leadscore", n, ours)
         if engine != "leadscore" and ours.exists():
-            figures[engine]["equal"] = equal(ours, answer)
-            answer.unlink()
+            figures[engine]["equal"] = equal(ours, folder / f"{engine}.npy")
+            (folder / f"{engine}.npy").unlink()
     return figures
 
 
-def measured(engine: str, touches: int, answer: Path) -> dict[str, Any]:
-    """Time, memory and answer of one engine, in this process."""
-    module = importlib.import_module(f"benchmarks.engine_{engine}")
-    drawn = draw(touches)
+def timed_and_answered(engine: str, touches: int, answer: Path) -> dict[str, Any]:
+    """Figures of one engine, from its two processes."""
+    arguments = ["--engine", engine, "--touches", str(touches)]
+    memory = in_a_process(MODULE, [*arguments, "--answer", str(answer)])
+    return memory | in_a_process(MODULE, arguments, keep_memory=True)
+
+
+def once(given: argparse.Namespace) -> dict[str, float]:
+    """Memory of one run, whose answer is saved."""
+    module = importlib.import_module(f"benchmarks.engine_{given.engine}")
+    loaded = module.load(draw(given.touches))
+    forget_peak()
+    before = memory_mb("VmRSS")
+    answer = answer_of(given.engine, module, loaded)
+    peak = memory_mb("VmHWM")
+    compared = module.compared(answer)
+    np.save(given.answer, compared)
+    return {"before_mb": before, "peak_mb": peak, "working_mb": peak - before - compared.nbytes / MEGABYTE}
+
+
+def often(given: argparse.Namespace) -> dict[str, float]:
+    """Median times."""
+    module = importlib.import_module(f"benchmarks.engine_{given.engine}")
+    drawn = draw(given.touches)
     loaded, one = module.load(drawn), module.load(of_one_lead(drawn, lead=7))
     del drawn
-    forget_peak()
-    figures = {"before_mb": memory_mb("VmRSS")} | (
-        timed_in_two(module, loaded) if engine == "leadscore" else timed(module, loaded)
-    )
-    figures["peak_mb"] = memory_mb("VmHWM")
-    figures |= timed_for_one(engine, module, loaded, one)
-    np.save(answer, module.compared(answer_of(engine, module, loaded)))
-    return figures
+    whole = timed_in_two(module, loaded) if given.engine == "leadscore" else timed(module, loaded)
+    return whole | timed_for_one(given.engine, module, loaded, one)
 
 
 def answer_of(engine: str, module: Any, loaded: Any) -> Any:
@@ -86,11 +102,13 @@ def answer_of(engine: str, module: Any, loaded: Any) -> Any:
 
 def timed(module: Any, loaded: Any) -> dict[str, float]:
     """Median time of a peer."""
+    module.found(loaded)
     return {"s": statistics.median(seconds(lambda: module.found(loaded)) for _ in range(RUNS))}
 
 
 def timed_in_two(module: Any, loaded: Any) -> dict[str, float]:
     """Median time of ours, and how much of that run was sorting and how much were features."""
+    run_of_ours(module, loaded)
     runs = sorted(run_of_ours(module, loaded) for _ in range(RUNS))
     return dict(zip(("s", "build_s", "features_s"), runs[RUNS // 2], strict=True))
 
@@ -140,13 +158,13 @@ def same(ours: Float32s, theirs: Float32s) -> bool:
 def report(touches: int, figures: dict[str, dict[str, Any]]) -> None:
     """Print a table, and last one line of JSON."""
     print(f"{touches:,} touches, {N_COLUMNS} columns; median of {RUNS} runs; a process each")
-    print(f"{'':<12}{'seconds':>9}{'before MB':>11}{'peak MB':>9}{'one lead us':>13}  equal")
+    print(f"{'':<12}{'seconds':>9}{'before MB':>11}{'peak MB':>9}{'working MB':>12}{'one lead us':>13}  equal")
     for engine, its in figures.items():
         one = f"{its['one_lead_us']:.0f}" if "one_lead_us" in its else ""
         note = f"  on a tenth; {its['s'] * PANDAS_SHARE:.1f} s for all" if engine == "pandas" else ""
         print(
-            f"{engine:<12}{its['s']:>9.2f}{its['before_mb']:>11.0f}{its['peak_mb']:>9.0f}{one:>13}"
-            f"  {its.get('equal', '')}{note}"
+            f"{engine:<12}{its['s']:>9.2f}{its['before_mb']:>11.0f}{its['peak_mb']:>9.0f}{its['working_mb']:>12.0f}"
+            f"{one:>13}  {its.get('equal', '')}{note}"
         )
     if ours := figures.get("leadscore"):
         print(f"of ours, {ours['build_s']:.2f} s are sorting and {ours['features_s']:.2f} s features;")
@@ -165,6 +183,7 @@ def summary(touches: int, figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
         **{f"{engine}_s": of[engine].get("s") for engine in ENGINES[:3]},
         "pandas_s": None if pandas_s is None else pandas_s * PANDAS_SHARE,
         **{f"{engine}_peak_mb": of[engine].get("peak_mb") for engine in ENGINES[:3]},
+        **{f"{engine}_working_mb": of[engine].get("working_mb") for engine in ENGINES[:3]},
         "one_lead_us": of["leadscore"].get("one_lead_us"),
         "polars_one_lead_us": of["polars"].get("one_lead_us"),
         "equal": all(its["equal"] for its in figures.values() if "equal" in its),

@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 
 from leadscore.config import Funnel
 from leadscore.features import matrix
-from leadscore.history import build_history, line, snapshot
+from leadscore.history import build_history, line, order, snapshot
 from leadscore.history.tables import Coded, Tables
 from leadscore.labels import reached
 from leadscore.model import FunnelModel, load_model, save_model
@@ -150,13 +150,15 @@ def test_features_do_not_depend_on_how_the_examples_are_parted(
     assert_same(np.sort(np.concatenate([np.arange(len(crowd))[rows] for rows, _ in parts])), np.arange(len(crowd)))
 
 
-@pytest.mark.parametrize("leads_per_key", [1, 8, 64])
-def test_lines_do_not_depend_on_how_many_leads_one_sort_key_holds(
-    leads_per_key: int, tables: Tables, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("leads_per_key", "rows_per_chunk"), [(1, 1), (8, 100), (64, 7), (2_048, 50)])
+def test_lines_do_not_depend_on_how_they_are_cut_up_to_be_sorted(
+    leads_per_key: int, rows_per_chunk: int, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     history, examples = build_history(tables, FUNNEL), examples_of(tables, seed=5)
     X = matrix_of(tables, examples)
     monkeypatch.setattr(line, "LEADS_PER_KEY", leads_per_key)
+    monkeypatch.setattr(order, "LEADS_PER_KEY", leads_per_key)
+    monkeypatch.setattr(order, "ROWS_PER_CHUNK", rows_per_chunk)
     monkeypatch.setattr(snapshot, "LEADS_PER_KEY", leads_per_key)
 
     assert_same(build_history(tables, FUNNEL), history)

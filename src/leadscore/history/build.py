@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +11,8 @@ import pyarrow.compute as pc
 
 from leadscore.errors import DataError, Problem
 from leadscore.history.history import History
-from leadscore.history.line import LEADS_PER_KEY, Changes, Steps, Touches, line_order, newest_known, starts
+from leadscore.history.line import Changes, Steps, Touches
+from leadscore.history.order import by_lead_and_time, lead_of, newest_known, starts
 from leadscore.history.tables import Coded
 from leadscore.history.touches import VALUE_UNIT
 from leadscore.history.vocabulary import OTHER, Vocabulary, names_of, recode
@@ -59,7 +58,9 @@ def build_history(tables: Tables, funnel: Funnel) -> History:
 
 def _by_id(leads: LeadTable) -> Int64s:
     """Rows of the leads that may be scored, in order of ``lead_id``."""
-    order: Int64s = pc.sort_indices(pa.array(leads.ids, pa.large_string())).to_numpy().astype(np.int64)
+    order: Int64s = np.arange(len(leads.ids))
+    if np.any(leads.ids[1:] < leads.ids[:-1]):
+        order = pc.sort_indices(pa.array(leads.ids, pa.large_string())).to_numpy().astype(np.int64)
     return order[~leads.do_not_score[order]]
 
 
@@ -81,40 +82,17 @@ def _coded(column: Coded, names: tuple[str, ...]) -> Int32s:
 
 
 def _touches(table: TouchTable, place: Int32s, n_leads: int, vocabulary: Vocabulary) -> Touches:
-    lead = place[table.lead]
-    kind = recode(table.kind.codes, table.kind.names, vocabulary.kinds, np.int16)
-    by = None if table.by is None else _coded(table.by, vocabulary.agents)
-    value = None if table.value is None else _fixed_point(table.value)
-    extra = [column for column in (table.direction, by, value) if column is not None]
-    order = _kept_order(lead, table.known, n_leads, [kind, *extra])
-    line = Touches(
-        start=starts(lead[lead >= 0] if len(order) < len(lead) else lead, n_leads),
-        **_in_order(
-            {"known": table.known, "kind": kind, "direction": table.direction, "by": by, "value": value}, order
-        ),
-    )
+    columns = {
+        "kind": recode(table.kind.codes, table.kind.names, vocabulary.kinds, np.int16),
+        "direction": table.direction,
+        "by": None if table.by is None else _coded(table.by, vocabulary.agents),
+        "value": None if table.value is None else _fixed_point(table.value),
+    }
+    given: dict[str, Any] = {name: column for name, column in columns.items() if column is not None}
+    start, known, ordered = by_lead_and_time(place[table.lead], table.known, n_leads, list(given.values()))
+    line = Touches(start=start, known=known, **dict(zip(given, ordered, strict=True)))
     _check_sums(line)
     return line
-
-
-def _in_order(columns: dict[str, Any], order: Int64s) -> dict[str, Any]:
-    """The columns that there are, in order; many rows side by side, because they wait for memory."""
-
-    def in_order(column: Any) -> Any:
-        return None if column is None else column.take(order)
-
-    if len(order) < LEADS_PER_KEY:
-        return {name: in_order(column) for name, column in columns.items()}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(columns, pool.map(in_order, columns.values()), strict=True))
-
-
-def _kept_order(lead: Int32s, known: Int64s, n_leads: int, ties: list[np.typing.NDArray[np.generic]]) -> Int64s:
-    """Rows in order of (lead, known time), without those of leads that were left out (place -1)."""
-    if (lead >= 0).all():
-        return line_order(lead, known, n_leads, ties)
-    kept = np.flatnonzero(lead >= 0)
-    return kept[line_order(lead[kept], known[kept], n_leads, [tie[kept] for tie in ties])]
 
 
 def _fixed_point(value: Float64s) -> Int64s:
@@ -142,19 +120,19 @@ def _check_sums(line: Touches) -> None:
 
 
 def _steps(table: TransitionTable, place: Int32s, created: Int64s) -> Steps:
-    lead = place[table.lead]
-    order = _kept_order(lead, table.known, len(created), [table.occurred, table.stage])
-    lead, occurred, stage = lead[order], table.occurred[order], table.stage[order]
-    known = table.known[order]
+    start, known, (occurred, stage) = by_lead_and_time(
+        place[table.lead], table.known, len(created), [table.occurred, table.stage]
+    )
+    n_transitions, lead = len(known), lead_of(start)
     newest = newest_known(lead, occurred, stage)
     lead, occurred, stage, known = lead[newest], occurred[newest], stage[newest], known[newest]
     first = _first_of_lead(lead)
     step = stage != np.where(first, 0, np.roll(stage, 1))
     log.info(
         "%d transitions: %d steps, %d older than what was known, %d repeats",
-        len(order),
+        n_transitions,
         np.count_nonzero(step),
-        len(order) - len(lead),
+        n_transitions - len(lead),
         np.count_nonzero(~step),
     )
     lead, occurred, stage, known = lead[step], occurred[step], stage[step], known[step]
@@ -176,8 +154,7 @@ def _first_of_lead(lead: Int32s) -> np.typing.NDArray[np.bool_]:
 
 def _changes(table: ChangeTable, place: Int32s, n_leads: int, names: tuple[str, ...] | None) -> Changes:
     value = _coded(table.value, names or ()) if isinstance(table.value, Coded) else table.value
-    lead = place[table.lead]
-    order = _kept_order(lead, table.known, n_leads, [table.occurred, value])
-    newest = newest_known(lead[order], table.occurred[order], value[order])
-    order = order[newest]
-    return Changes(start=starts(lead[order], n_leads), known=table.known[order], value=value[order])
+    start, known, (occurred, value) = by_lead_and_time(place[table.lead], table.known, n_leads, [table.occurred, value])
+    lead = lead_of(start)
+    newest = newest_known(lead, occurred, value)
+    return Changes(start=starts(lead[newest], n_leads), known=known[newest], value=value[newest])

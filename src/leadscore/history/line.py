@@ -9,16 +9,11 @@ The worked example of this package: lead A has calls known on 2024-03-04 09:00 a
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Bools = npt.NDArray[np.bool_]
 Int8s = npt.NDArray[np.int8]
@@ -39,8 +34,6 @@ DAY = 24 * HOUR
 # A sort key holds the lead's place in its block above 52 bits of microseconds (142 years).
 TIME_BITS = 52
 LEADS_PER_KEY = 1 << (63 - TIME_BITS)
-CODES_AT_ONCE = 1 << 20
-MOST_LEADS = LEADS_PER_KEY << 16
 
 SomeLine = TypeVar("SomeLine", bound="Line")
 
@@ -237,84 +230,3 @@ class Changes(Line):
     """
 
     value: Int32s | Float64s
-
-
-def line_order(lead: Integers, known: Int64s, n_leads: int, ties: Sequence[npt.NDArray[np.generic]]) -> Int64s:
-    """Rows in order of (lead, known time), equal ones in order of ``ties``; shape (n_events,).
-
-    ``ties`` make the order independent of the order of the input. One pass deals the rows into blocks of
-    leads, then each block is sorted in cache.
-    """
-    if n_leads > MOST_LEADS:
-        raise ValueError(f"{n_leads} leads; one line holds at most {MOST_LEADS}")
-    if not len(lead):
-        return np.empty(0, np.int64)
-    block = np.floor_divide(lead, LEADS_PER_KEY, out=np.empty(len(lead), np.uint16), casting="unsafe")
-    order = np.argsort(block, kind="stable")
-    edges = _edges(block, n_leads // LEADS_PER_KEY + 1)
-
-    def sort(number: int) -> None:
-        rows = order[edges[number] : edges[number + 1]]
-        if len(rows):
-            rows[:] = _block_order(rows, lead[rows] - number * LEADS_PER_KEY, known[rows], ties)
-
-    if n_leads <= LEADS_PER_KEY:
-        sort(0)
-    else:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(sort, range(len(edges) - 1)))
-    return order
-
-
-def _block_order(rows: Int64s, place: Integers, known: Int64s, ties: Sequence[npt.NDArray[np.generic]]) -> Int64s:
-    """The rows of one block in order; ``place`` and ``known`` are theirs, ``ties`` those of all rows."""
-    key = place.astype(np.int64)
-    key <<= TIME_BITS
-    key += known - known.min()
-    order = np.argsort(key)
-    rows, key = rows[order], key[order]
-    same = key[1:] == key[:-1]
-    if ties and same.any():
-        tied = np.flatnonzero(np.concatenate((same, [False])) | np.concatenate(([False], same)))
-        equal = rows[tied]
-        rows[tied] = equal[np.lexsort((*(tie[equal] for tie in reversed(ties)), key[tied]))]
-    return rows
-
-
-def starts(lead: Integers, n_leads: int) -> Int64s:
-    """First row of each lead, and the end; shape (n_leads + 1,)."""
-    return _edges(lead, n_leads)
-
-
-def _edges(code: Integers | UInt16s, n_codes: int) -> Int64s:
-    """Where each code begins among the sorted codes, and the end; shape (n_codes + 1,)."""
-    edges = np.zeros(n_codes + 1, np.int64)
-    # NumPy counts a copy of eight bytes a row, so the rows are counted piece by piece.
-    piece = max(CODES_AT_ONCE, n_codes)
-    for begin in range(0, len(code), piece):
-        edges[1:] += np.bincount(code[begin : begin + piece], minlength=n_codes)
-    return np.cumsum(edges, out=edges)
-
-
-def newest_known(lead: Integers, occurred: Int64s, rank: npt.NDArray[np.generic]) -> Bools:
-    """Which events, in the order they became known, are then the newest known of their lead; shape (n_events,).
-
-    An old event recorded late is not. Of events that occurred at the same moment the one of higher ``rank``
-    is newer; of equal ones the first to be known.
-    """
-    if not len(lead):
-        return np.empty(0, np.bool_)
-    order = np.lexsort((rank, occurred, lead))
-    same = np.concatenate(
-        (
-            [False],
-            (lead[order][1:] == lead[order][:-1])
-            & (occurred[order][1:] == occurred[order][:-1])
-            & (rank[order][1:] == rank[order][:-1]),
-        )
-    )
-    age = np.empty(len(lead), np.int64)
-    age[order] = np.cumsum(~same)
-    # Ages grow from lead to lead, so a running maximum over all leads is one within each lead.
-    newest = np.maximum.accumulate(age)
-    return np.concatenate(([True], newest[1:] > newest[:-1]))
