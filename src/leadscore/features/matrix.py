@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from leadscore.progress import progress
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from leadscore.history.line import Float32s, Int64s
 
     Block = npt.NDArray[Any]
+
+WORTH_WATCHING = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def matrix(features: Sequence[Feature], snapshot: Snapshot, n_jobs: int = 1) -> 
     width = len(columns_of(features))
     X = np.empty((len(snapshot), width), np.float32)
 
-    def fill(part: tuple[slice | Int64s, Snapshot]) -> None:
+    def fill(part: tuple[slice | Int64s, Snapshot]) -> int:
         rows, examples = part
         begin = 0
         for feature in features:
@@ -78,11 +82,14 @@ def matrix(features: Sequence[Feature], snapshot: Snapshot, n_jobs: int = 1) -> 
             X[rows, begin:end] = block if block.ndim == 2 else block[:, None]
             begin = end
 
-    if n_jobs == 1:
-        for part in snapshot.parts():
-            fill(part)
-    else:
-        with ThreadPoolExecutor(n_jobs) as pool:
-            for _ in pool.map(fill, snapshot.parts()):
-                pass
+        return len(examples)
+
+    with progress("features", "examples", len(snapshot), hidden=len(snapshot) < WORTH_WATCHING) as bar:
+        if n_jobs == 1:
+            for filled in map(fill, snapshot.parts()):
+                bar.update(filled)
+        else:
+            with ThreadPoolExecutor(n_jobs) as pool:
+                for filled in pool.map(fill, snapshot.parts()):
+                    bar.update(filled)
     return X

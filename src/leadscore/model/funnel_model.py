@@ -9,13 +9,13 @@ import lightgbm as lgb
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
-from tqdm import tqdm
 
 from leadscore.baselines import BaseRate
 from leadscore.errors import ModelError, TrainingError
 from leadscore.features import catalogue, columns_of, fit_vocabulary, matrix
 from leadscore.history import DAY
 from leadscore.model.stage import Learning, StageModel, tree_settings
+from leadscore.progress import progress
 
 if TYPE_CHECKING:
     from leadscore.config import Funnel
@@ -90,11 +90,12 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         self.vocabulary_ = fit_vocabulary(X, self.funnel.features.min_category_leads)
         self.trained_until_ = self._last_label_end(X.as_of, y)
         learning = self._learning(X, weight)
-        with ThreadPoolExecutor(self.n_jobs) as pool:
-            stages = pool.map(learning.stage, self.funnel.later_stages, y.T, self.funnel.horizons)
-            self.stages_ = tuple(
-                tqdm(stages, "learning", len(self.funnel.horizons), unit=" stages", disable=None, leave=False)
-            )
+        stages = []
+        with ThreadPoolExecutor(self.n_jobs) as pool, progress("learning", "stages", y.shape[1]) as bar:
+            for stage in pool.map(learning.stage, self.funnel.later_stages, y.T, self.funnel.horizons):
+                stages.append(stage)
+                bar.update()
+        self.stages_ = tuple(stages)
         return self
 
     def _last_label_end(self, as_of: Int64s, y: Float32s) -> int:
@@ -139,9 +140,11 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         self._check_funnel(X.funnel)
         coded = X.coded(self.vocabulary_)
         probability = np.empty((len(X), len(self.funnel.later_stages)))
-        for begin in range(0, len(X), ROWS_AT_ONCE):
-            rows = slice(begin, begin + ROWS_AT_ONCE)
-            probability[rows] = self._predict(coded[rows], features)
+        with progress("scoring", "leads", len(X), hidden=len(X) <= ROWS_AT_ONCE) as bar:
+            for begin in range(0, len(X), ROWS_AT_ONCE):
+                rows = slice(begin, begin + ROWS_AT_ONCE)
+                probability[rows] = self._predict(coded[rows], features)
+                bar.update(len(probability[rows]))
         return probability
 
     def _check_funnel(self, funnel: Funnel) -> None:

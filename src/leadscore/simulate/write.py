@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
-from tqdm import tqdm
 
 from leadscore.errors import ConfigError
+from leadscore.progress import progress
 from leadscore.simulate import chain, crm, records, truth
 from leadscore.simulate.columns import FUNNEL_TOML, TABLES, data_dictionary
 
@@ -78,7 +78,8 @@ def simulate(
     rows, open_leads = dict.fromkeys(names, 0), 0
     with ExitStack() as files:
         writers = {name: files.enter_context(_writer(folder, name, form)) for name in names}
-        for chunk, first in enumerate(tqdm(range(0, leads, CHUNK_LEADS), unit="chunk", disable=None)):
+        bar = files.enter_context(progress("simulating", "leads", leads))
+        for chunk, first in enumerate(range(0, leads, CHUNK_LEADS)):
             count = min(CHUNK_LEADS, leads - first)
             generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(chunk,)))
             history = _history(generator, count)
@@ -86,6 +87,7 @@ def simulate(
             for name, table in _tables(generator, _names(first, count, seed), history, mornings):
                 writers[name].write_table(_as_text(table) if form == "csv" else table)
                 rows[name] += table.num_rows
+            bar.update(count)
     return Simulated(rows, open_leads)
 
 

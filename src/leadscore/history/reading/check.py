@@ -17,9 +17,10 @@ from leadscore.history.reading.faults import Fault, Faults, Rule
 from leadscore.history.reading.parts import Part, joined, on_all_cores, part_of, rows_of, whole
 from leadscore.history.reading.repeats import different_leads, repeated_touches
 from leadscore.history.reading.rules import LeadIds, Rules
-from leadscore.history.reading.source import Source, picked
+from leadscore.history.reading.source import ArrowSource, Source, picked
 from leadscore.history.reading.text import CsvSource
 from leadscore.history.tables import ChangeTable, Coded, LeadTable, TouchTable, TransitionTable
+from leadscore.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -247,9 +248,11 @@ def _chunks(source: Source, columns: Mapping[str, str]) -> Iterator[pa.Table]:
     if not columns:
         return
     n_chunks = 0
-    for chunk in source.chunks(list(dict.fromkeys(columns.values()))):
-        yield pa.table({ours: chunk[theirs] for ours, theirs in columns.items()})
-        n_chunks += 1
+    with progress(f"reading {source.table}", "rows", hidden=isinstance(source, ArrowSource)) as bar:
+        for chunk in source.chunks(list(dict.fromkeys(columns.values()))):
+            yield pa.table({ours: chunk[theirs] for ours, theirs in columns.items()})
+            n_chunks += 1
+            bar.update(len(chunk))
     if not n_chunks:
         yield pa.table({name: pa.array([], pa.string()) for name in columns})
 
