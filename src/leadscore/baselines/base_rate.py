@@ -1,4 +1,4 @@
-"""What the model must beat, as estimators on the same examples."""
+"""Base rates: what is known of a lead that is known by its stage alone."""
 
 from __future__ import annotations
 
