@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 WEEK, WEEKS_BEFORE = 7, 28
 # A number that somebody has rounded was estimated, not computed.
 ROUND = (5, 10, 50, 100, 500, 1_000, 5_000, 10_000)
+# Topics: what a column is about, beside the attributes and the kinds of touch.
+STAGE, TIME_IN_STAGE, STEPS_BACK, ALL_TOUCHES = "stage", "time in stage", "steps back", "touches"
+VALUE, LAST_KIND, LAST_AGENT, CALENDAR = "value of touches", "last touch", "last agent", "calendar"
 
 
 def catalogue(funnel: Funnel, vocabulary: Vocabulary) -> tuple[Feature, ...]:
@@ -59,12 +62,13 @@ def _attributes(funnel: Funnel, vocabulary: Vocabulary) -> Iterator[Feature]:
         (funnel.changes, "as last known"),
     ):
         for name in declared.numbers:
-            column = Column(name, "as in the source", f"{name} {when}; NaN where missing")
+            topic = f"attribute {name}"
+            column = Column(name, "as in the source", f"{name} {when}; NaN where missing", topic)
             yield Feature((column,), partial(_number, name=name))
             meaning = f"how round {name} is: how many of 5, 10, 50, ... 10,000 divide it; NaN where missing"
-            yield Feature((Column(f"{name}_roundness", "divisors", meaning),), partial(_roundness, name=name))
+            yield Feature((Column(f"{name}_roundness", "divisors", meaning, topic),), partial(_roundness, name=name))
         for name in declared.categories:
-            column = Column(name, "category", f"{name} {when}", vocabulary.categories[name])
+            column = Column(name, "category", f"{name} {when}", f"attribute {name}", vocabulary.categories[name])
             yield Feature((column,), partial(_category, name=name))
 
 
@@ -84,27 +88,35 @@ def _roundness(seen: Snapshot, name: str) -> Block:
 
 def _standing(funnel: Funnel) -> Iterator[Feature]:
     yield Feature(
-        (Column("stage", "place in the funnel", "current stage; 0 is the first"),),
+        (Column("stage", "place in the funnel", "current stage; 0 is the first", STAGE),),
         lambda seen: seen.steps.stage,
     )
     yield Feature(
-        (Column("days_in_stage", "days", "time since the lead entered its current stage"),),
+        (Column("days_in_stage", "days", "time since the lead entered its current stage", TIME_IN_STAGE),),
         lambda seen: seen.steps.days_in_stage,
     )
     yield Feature(
-        (Column("days_since_created", "days", "time since the lead was created"),),
+        (Column("days_since_created", "days", "time since the lead was created", TIME_IN_STAGE),),
         lambda seen: seen.days_since_created,
     )
     states = (*funnel.stages[:-1], "lost")
-    spent = tuple(Column(f"days_as_{state}", "days", f"time spent as {state}, this stay included") for state in states)
+    spent = tuple(
+        Column(
+            f"days_as_{state}",
+            "days",
+            f"time spent as {state}, this stay included",
+            STEPS_BACK if state == "lost" else TIME_IN_STAGE,
+        )
+        for state in states
+    )
     stages = [*range(len(funnel.stages) - 1), funnel.lost_code]
     yield Feature(spent, lambda seen: seen.steps.days_spent()[:, stages])
     yield Feature(
-        (Column("steps_back", "steps", "how often the lead went back to an earlier stage"),),
+        (Column("steps_back", "steps", "how often the lead went back to an earlier stage", STEPS_BACK),),
         lambda seen: seen.steps.steps_back(),
     )
     yield Feature(
-        (Column("reopenings", "steps", "how often the lead was lost and came back"),),
+        (Column("reopenings", "steps", "how often the lead was lost and came back", STEPS_BACK),),
         lambda seen: seen.steps.reopenings(),
     )
 
@@ -112,11 +124,13 @@ def _standing(funnel: Funnel) -> Iterator[Feature]:
 def _touches(channel: Channel, names: tuple[str, ...], windows: tuple[int, ...]) -> Iterator[Feature]:
     for days in windows:
         yield touch_counts(channel, names, days)
-    columns = tuple(Column(f"{name}_all", "touches", f"{_what(name)} in all") for name in names)
+    columns = tuple(Column(f"{name}_all", "touches", f"{_what(name)} in all", _what(name)) for name in names)
     yield Feature(columns, lambda seen: seen.touches.count(channel))
     yield days_since_last(channel, names)
     columns = tuple(
-        Column(f"days_since_first_{name}", "days", f"time since the first of: {_what(name)}; NaN without one")
+        Column(
+            f"days_since_first_{name}", "days", f"time since the first of: {_what(name)}; NaN without one", _what(name)
+        )
         for name in names
     )
     yield Feature(columns, lambda seen: seen.touches.days_since_first(channel))
@@ -124,14 +138,18 @@ def _touches(channel: Channel, names: tuple[str, ...], windows: tuple[int, ...])
 
 def touch_counts(channel: Channel, names: tuple[str, ...], days: int) -> Feature:
     """Touches of each channel that became known in ``(as_of - days, as_of]``."""
-    columns = tuple(Column(f"{name}_{days}d", "touches", f"{_what(name)} in the last {days} days") for name in names)
+    columns = tuple(
+        Column(f"{name}_{days}d", "touches", f"{_what(name)} in the last {days} days", _what(name)) for name in names
+    )
     return Feature(columns, lambda seen: seen.touches.count(channel, days))
 
 
 def days_since_last(channel: Channel, names: tuple[str, ...]) -> Feature:
     """Days from the last touch of each channel to ``as_of``; NaN without one."""
     columns = tuple(
-        Column(f"days_since_last_{name}", "days", f"time since the last of: {_what(name)}; NaN without one")
+        Column(
+            f"days_since_last_{name}", "days", f"time since the last of: {_what(name)}; NaN without one", _what(name)
+        )
         for name in names
     )
     return Feature(columns, lambda seen: seen.touches.days_since_last(channel))
@@ -139,7 +157,7 @@ def days_since_last(channel: Channel, names: tuple[str, ...]) -> Feature:
 
 def _what(name: str) -> str:
     if name == "touch":
-        return "touches"
+        return ALL_TOUCHES
     if name == OTHER:
         return "touches of rarer kinds"
     return f"{name} touches" if name in DIRECTIONS else f"touches of kind {name}"
@@ -147,24 +165,28 @@ def _what(name: str) -> str:
 
 def _rhythm(windows: tuple[int, ...]) -> Iterator[Feature]:
     for days in windows:
-        column = Column(f"active_days_{days}d", "days", f"calendar days with a touch in the last {days} days")
+        meaning = f"calendar days with a touch in the last {days} days"
+        column = Column(f"active_days_{days}d", "days", meaning, ALL_TOUCHES)
         yield Feature((column,), partial(_active_days, days=days))
-        column = Column(f"value_{days}d", "as in the source", f"sum of the values of touches in the last {days} days")
+        meaning = f"sum of the values of touches in the last {days} days"
+        column = Column(f"value_{days}d", "as in the source", meaning, VALUE)
         yield Feature((column,), partial(_value_sum, days=days))
-    yield Feature((Column("active_days_all", "days", "calendar days with a touch in all"),), _active_days)
-    yield Feature((Column("value_all", "as in the source", "sum of the values of all touches"),), _value_sum)
+    yield Feature((Column("active_days_all", "days", "calendar days with a touch in all", ALL_TOUCHES),), _active_days)
+    yield Feature((Column("value_all", "as in the source", "sum of the values of all touches", VALUE),), _value_sum)
     gaps = (
-        Column("gap_mean", "days", "mean time between touches; NaN with fewer than two"),
+        Column("gap_mean", "days", "mean time between touches; NaN with fewer than two", ALL_TOUCHES),
         Column(
             "gap_deviation",
             "days",
             "standard deviation of the times between touches; NaN with fewer than two",
+            ALL_TOUCHES,
         ),
-        Column("gap_longest", "days", "longest time between touches; NaN with fewer than two"),
+        Column("gap_longest", "days", "longest time between touches; NaN with fewer than two", ALL_TOUCHES),
         Column(
             "silence_in_gaps",
             "gaps",
             "time since the last touch over gap_mean; NaN where gap_mean is NaN or 0",
+            ALL_TOUCHES,
         ),
     )
     yield Feature(gaps, _gaps)
@@ -172,6 +194,7 @@ def _rhythm(windows: tuple[int, ...]) -> Iterator[Feature]:
         "week_against_before",
         "touches",
         "touches in the last 7 days less the weekly mean of the 21 days before them",
+        ALL_TOUCHES,
     )
     yield Feature((column,), _week_against_before)
 
@@ -199,11 +222,11 @@ def _week_against_before(seen: Snapshot) -> Block:
 def _last(vocabulary: Vocabulary) -> Iterator[Feature]:
     kinds, agents = (*vocabulary.kinds, MISSING), vocabulary.agents
     yield Feature(
-        (Column("last_kind", "category", "kind of the last touch", kinds),),
+        (Column("last_kind", "category", "kind of the last touch", LAST_KIND, kinds),),
         lambda seen: seen.touches.last_kind(len(kinds) - 1),
     )
     yield Feature(
-        (Column("last_by", "category", "who on our side touched last", agents),),
+        (Column("last_by", "category", "who on our side touched last", LAST_AGENT, agents),),
         lambda seen: seen.touches.last_by(agents.index(MISSING)),
     )
 
@@ -216,7 +239,7 @@ def _calendar(parts: tuple[str, ...]) -> Iterator[Feature]:
     }
     for part in parts:
         place = list(meaning).index(part)
-        yield Feature((Column(*meaning[part]),), partial(_local_time, place=place))
+        yield Feature((Column(*meaning[part], CALENDAR),), partial(_local_time, place=place))
 
 
 def _local_time(seen: Snapshot, place: int) -> Block:

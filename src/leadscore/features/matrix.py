@@ -34,6 +34,8 @@ class Column:
         ``days``, ``touches``, ...; ``category`` for a code.
     meaning : str
         What stands in it, and what NaN means.
+    topic : str
+        What it is about. The columns of a topic say much the same, so that a reason is given for all together.
     names : tuple of str
         For a category, its values in order of their codes.
     """
@@ -41,6 +43,7 @@ class Column:
     name: str
     unit: str
     meaning: str
+    topic: str
     names: tuple[str, ...] = ()
 
 

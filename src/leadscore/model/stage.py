@@ -42,6 +42,8 @@ class StageModel:
         Trees.
     rounds_found : bool
         Whether their number was found on a later block of time, rather than set.
+    no_signal : bool
+        Whether the trees do not beat the base rate on later mornings, which is served then.
     n_examples, n_reached, n_not_reached : int
         Examples learnt from; leads with an example that reached the stage, and with one that did not.
     """
@@ -51,14 +53,20 @@ class StageModel:
     intercept: float = 0.0
     rounds: int = 0
     rounds_found: bool = False
+    no_signal: bool = False
     n_examples: int = 0
     n_reached: int = 0
     n_not_reached: int = 0
 
     @property
     def fallback(self) -> bool:
-        """Whether the base rate is served, for want of outcomes."""
+        """Whether there are no trees, for want of outcomes."""
         return self.booster is None
+
+    @property
+    def serves_base_rate(self) -> bool:
+        """Whether its probabilities are base rates, for want of outcomes or of signal."""
+        return self.fallback or self.no_signal
 
     def predict(self, X: Float32s, n_jobs: int) -> Float64s:
         """Calibrated probability of each row of X, shape (n_rows,)."""
@@ -180,7 +188,7 @@ def margin_of(booster: lgb.Booster, X: Float32s, n_jobs: int) -> Float64s:
     return np.asarray(booster.predict(X, raw_score=True, num_threads=n_jobs), np.float64)
 
 
-def fit_calibration(margin: Float64s, outcome: Float32s) -> tuple[float, float]:
+def fit_calibration(margin: Float64s, outcome: Float32s | Float64s) -> tuple[float, float]:
     """Slope and intercept of the margin that make the outcomes likeliest; the slope is positive.
 
     Platt, Probabilistic outputs for support vector machines (1999), section 2, without its smoothing.
@@ -196,7 +204,7 @@ def fit_calibration(margin: Float64s, outcome: Float32s) -> tuple[float, float]:
     return float(np.exp(found.x[0])), float(found.x[1])
 
 
-def _log_loss(margin: Float64s, outcome: Float32s) -> float:
+def _log_loss(margin: Float64s, outcome: Float32s | Float64s) -> float:
     return float(-np.mean(outcome * log_expit(margin) + (1 - outcome) * log_expit(-margin)))
 
 

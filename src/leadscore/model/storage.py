@@ -14,15 +14,19 @@ from leadscore.baselines import BaseRate
 from leadscore.config import funnel_of
 from leadscore.errors import ModelError
 from leadscore.history import Vocabulary
-from leadscore.model.funnel_model import FunnelModel
+from leadscore.model.funnel_model import FunnelModel, Typical
 from leadscore.model.stage import StageModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FORMAT = 1
+    from leadscore.history.line import Float64s
+
+FORMAT = 2
 DESCRIPTION, MANIFEST = "model.json", "manifest.json"
+# A direction of -1, 0 and 1.
+SIGNS = "-0+"
 LIBRARIES = ("leadscore", "lightgbm", "numpy", "pandas", "scikit-learn", "scipy")
 
 
@@ -75,6 +79,7 @@ def load_model(folder: Path, n_jobs: int = 1) -> FunnelModel:
         raise ModelError(f"{folder}: its columns are not those of this version's catalogue; train again")
     model.base_rate_ = BaseRate()
     model.base_rate_.rates_ = np.array(description["base_rates"], np.float64)
+    model.typical_ = _typical(description["typical"], model)
     model.trained_until_ = description["trained_until"]
     model.stages_ = tuple(_stage(folder, place, each) for place, each in enumerate(description["stages"]))
     return model
@@ -99,6 +104,7 @@ def _described(model: FunnelModel) -> dict[str, Any]:
         "vocabulary": {"kinds": words.kinds, "agents": words.agents, "categories": words.categories},
         "columns": [column.name for column in model.columns_],
         "base_rates": model.base_rate_.rates_.tolist(),
+        "typical": _typical_described(model.typical_),
         "trained_until": model.trained_until_,
         "stages": [
             {
@@ -108,6 +114,7 @@ def _described(model: FunnelModel) -> dict[str, Any]:
                 "intercept": stage.intercept,
                 "rounds": stage.rounds,
                 "rounds_found": stage.rounds_found,
+                "no_signal": stage.no_signal,
                 "n_examples": stage.n_examples,
                 "n_reached": stage.n_reached,
                 "n_not_reached": stage.n_not_reached,
@@ -116,6 +123,29 @@ def _described(model: FunnelModel) -> dict[str, Any]:
         ],
         "versions": {name: version(name) for name in LIBRARIES},
     }
+
+
+def _typical_described(typical: Typical) -> dict[str, Any]:
+    return {
+        "value": [_or_null(row) for row in typical.value],
+        "missing": [_or_null(row) for row in typical.missing],
+        "direction": [["".join(SIGNS[sign + 1] for sign in row) for row in rows] for rows in typical.direction],
+    }
+
+
+def _or_null(row: Float64s) -> list[float | None]:
+    return [None if np.isnan(number) else float(number) for number in row]
+
+
+def _typical(described: dict[str, Any], model: FunnelModel) -> Typical:
+    return Typical(
+        n_names=np.array([len(column.names) for column in model.columns_], np.int64),
+        value=np.array(described["value"], np.float64),
+        missing=np.array(described["missing"], np.float64),
+        direction=np.array(
+            [[[SIGNS.index(sign) - 1 for sign in row] for row in rows] for rows in described["direction"]], np.int8
+        ),
+    )
 
 
 def _stage(folder: Path, place: int, described: dict[str, Any]) -> StageModel:
