@@ -1,21 +1,28 @@
-"""Make a version of the model the champion: the newest, or the one that is named."""
+"""Hold a version of the model, the newest by default, against the champion; put it into service if it is no worse."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 
-from leadscore.command import run
-from leadscore.registry import model_name, promote
+from leadscore.command import data_set_arguments, read, run
+from leadscore.gate import compare
+from leadscore.registry import contenders, model_name, promote
 
 log = logging.getLogger("leadscore.promote")
 
 
 def main() -> None:
-    """Promote."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("version", type=int, nargs="?", help="default: the newest")
-    moved = promote(parser.parse_args().version)
+    """Compare on the latest ripe mornings of a data set, print what the gate says, promote."""
+    parser = data_set_arguments(__doc__)
+    parser.add_argument("--version", type=int, help="default: the newest")
+    parser.add_argument("--force", metavar="REASON", help="put it into service though the gate holds it back")
+    asked = parser.parse_args()
+    contest = contenders(asked.version, asked.jobs)
+    verdict = None
+    if contest.champion is not None:
+        verdict = compare(read(asked), contest.candidate, contest.champion, asked.jobs)
+        print(f"version {contest.version} against version {contest.champion_version}:\n{verdict}")
+    moved = promote(contest, verdict, asked.force)
     log.info("%s: champion is version %d, was %s", model_name(), moved.version, moved.former or "none")
 
 

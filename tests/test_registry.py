@@ -22,8 +22,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from leadscore.errors import ModelError, RegistryError
+from leadscore.gate import Rule, Verdict
 from leadscore.history import History, read_history
-from leadscore.registry import Candidate, Handover, load_champion, log_training, promote, rollback
+from leadscore.registry import Candidate, Handover, contenders, load_champion, log_training, promote, rollback
 from leadscore.registry.connection import connected
 from leadscore.registry.record import clean
 from leadscore.registry.versions import CHAMPION, FORMER
@@ -33,6 +34,14 @@ from tests.conftest import enter
 
 NAME = "leadscore"
 EVENTS = ("transitions", "touches", "changes")
+PASSED = Verdict((Rule("log loss", kept=True, found="the same"),), "as it is", "as it is")
+HELD_BACK = Verdict((Rule("log loss", kept=False, found="much worse"),), "as it is", "as it is")
+
+
+def put_in_service(version: int | None = None) -> Handover:
+    """Promote a version as the gate does that lets it pass."""
+    contest = contenders(version)
+    return promote(contest, None if contest.champion is None else PASSED)
 
 
 @pytest.fixture(scope="module")
@@ -188,29 +197,29 @@ def test_pyfunc_predicts_as_the_model_bit_for_bit(
     assert_array_equal(scores.loc[list(history.ids), probability_columns(history.funnel)], wanted)
 
 
-@pytest.mark.parametrize("asked", [promote, rollback, load_champion], ids=["promote", "rollback", "load"])
+@pytest.mark.parametrize("asked", [contenders, rollback, load_champion], ids=["promote", "rollback", "load"])
 def test_an_empty_registry_says_to_train(store: Path, asked: Any) -> None:
     with pytest.raises(RegistryError, match=r"no model called leadscore .* make train"):
         asked()
 
 
 def test_promote_takes_the_newest_or_the_one_that_is_named(three: None) -> None:
-    assert promote() == Handover(3, former=1)
-    assert promote(2) == Handover(2, former=3)
+    assert put_in_service() == Handover(3, former=1)
+    assert put_in_service(2) == Handover(2, former=3)
     assert champions() == {CHAMPION: 2}
 
 
 def test_promoting_the_champion_or_an_unknown_version_changes_nothing(three: None) -> None:
     with pytest.raises(RegistryError, match="version 1 is the champion already"):
-        promote(1)
+        put_in_service(1)
     with pytest.raises(RegistryError, match="no version 4; it has 1, 2, 3"):
-        promote(4)
+        put_in_service(4)
     assert champions() == {CHAMPION: 1}
 
 
 def test_rollback_goes_back_step_by_step_and_then_says_that_nothing_is_left(three: None) -> None:
-    promote(2)
-    promote(3)
+    put_in_service(2)
+    put_in_service(3)
 
     assert rollback() == Handover(2, former=3)
     assert rollback() == Handover(1, former=2)
@@ -221,8 +230,8 @@ def test_rollback_goes_back_step_by_step_and_then_says_that_nothing_is_left(thre
 
 
 def test_rollback_does_not_go_round_in_a_circle(three: None) -> None:
-    promote(2)
-    promote(1)
+    put_in_service(2)
+    put_in_service(1)
 
     assert [rollback().version, rollback().version] == [2, 1]
     with pytest.raises(RegistryError, match="nothing to roll back to"):
@@ -230,9 +239,9 @@ def test_rollback_does_not_go_round_in_a_circle(three: None) -> None:
 
 
 def test_after_a_rollback_the_withdrawn_version_is_no_former_champion(three: None) -> None:
-    promote(2)
+    put_in_service(2)
     rollback()
-    promote(3)
+    put_in_service(3)
 
     assert rollback() == Handover(1, former=3)
 
@@ -254,14 +263,55 @@ def test_a_handover_that_ended_half_way_is_passed_over(three: None, champion: st
 
 
 def test_versions_that_were_deleted_are_passed_over(three: None) -> None:
-    promote(2)
-    promote(3)
+    put_in_service(2)
+    put_in_service(3)
     with connected() as client:
         client.delete_model_version(NAME, "2")
 
     assert rollback() == Handover(1, former=3)
     with pytest.raises(RegistryError, match="no version 2; it has 1, 3"):
-        promote(2)
+        put_in_service(2)
+
+
+def tags_of(version: int) -> dict[str, str]:
+    with connected() as client:
+        return dict(client.get_model_version(NAME, str(version)).tags)
+
+
+def test_a_candidate_that_the_gate_holds_back_stays_one_and_the_version_says_why(three: None) -> None:
+    with pytest.raises(RegistryError, match=r"(?s)gate holds leadscore version 2 back.*much worse.*FORCE"):
+        promote(contenders(2), HELD_BACK)
+
+    assert champions() == {CHAMPION: 1}
+    assert "held back" in tags_of(2)["leadscore.gate"]
+    assert "leadscore.forced" not in tags_of(2)
+
+
+def test_who_forces_a_candidate_says_why_and_it_is_recorded(three: None) -> None:
+    assert promote(contenders(2), HELD_BACK, "the champion knows nothing of the new product") == Handover(2, 1)
+
+    assert tags_of(2)["leadscore.forced"] == "the champion knows nothing of the new product"
+    assert "much worse" in tags_of(2)["leadscore.gate"]
+
+
+def test_a_candidate_that_passes_is_recorded_to_have_passed(three: None) -> None:
+    put_in_service(3)
+
+    assert tags_of(3)["leadscore.gate"].startswith("passed")
+
+
+def test_the_gate_cannot_be_walked_around(three: None) -> None:
+    with pytest.raises(ValueError, match="compared"):
+        promote(contenders(2), None)
+
+
+def test_of_two_promotions_at_once_one_is_told_to_compare_again(three: None) -> None:
+    second, third = contenders(2), contenders(3)
+
+    assert promote(second, PASSED).version == 2
+    with pytest.raises(RegistryError, match=r"version 2 .* in the meantime"):
+        promote(third, PASSED)
+    assert champions() == {CHAMPION: 2}
 
 
 def test_without_a_champion_the_next_promotion_has_no_former_one(three: None) -> None:
@@ -270,14 +320,14 @@ def test_without_a_champion_the_next_promotion_has_no_former_one(three: None) ->
 
     with pytest.raises(RegistryError, match="no champion; choose one"):
         load_champion()
-    assert promote() == Handover(3, former=None)
+    assert put_in_service() == Handover(3, former=None)
 
 
 def test_models_of_another_name_are_apart(three: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEADSCORE_MODEL", "another")
 
     with pytest.raises(RegistryError, match="no model called another"):
-        promote()
+        put_in_service()
 
 
 def test_a_damaged_champion_is_refused(store: Path, trained: Trained, history: History) -> None:

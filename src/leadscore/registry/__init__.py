@@ -7,6 +7,16 @@ Where ``MLFLOW_TRACKING_URI`` is not set, runs and versions stand in ``models/ml
 
 from leadscore.registry.connection import model_name
 from leadscore.registry.runs import Candidate, log_training
-from leadscore.registry.versions import Handover, load_champion, promote, rollback
+from leadscore.registry.versions import Contenders, Handover, contenders, load_champion, promote, rollback
 
-__all__ = ["Candidate", "Handover", "load_champion", "log_training", "model_name", "promote", "rollback"]
+__all__ = [
+    "Candidate",
+    "Contenders",
+    "Handover",
+    "contenders",
+    "load_champion",
+    "log_training",
+    "model_name",
+    "promote",
+    "rollback",
+]

@@ -11,26 +11,33 @@ import numpy as np
 import pandas as pd
 
 from leadscore.history.zone import EPOCH
-from leadscore.metrics import ALL, figures, overall
+from leadscore.metrics import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from leadscore.features import Column
     from leadscore.history import History
+    from leadscore.metrics import Worked
+    from leadscore.peers import Peer
     from leadscore.training import Trained
 
 
 def about(trained: Trained, history: History, name: str) -> dict[str, Any]:
     """What a model carries with it beside what it needs to score: its data, and the figures of its recipe."""
-    judged = trained.backtest.judged
+    found = trained.findings
     return {
         "data": name,
         "fingerprint": history.fingerprint(),
         "known_until": written(history.known_until),
-        "cut": written(trained.backtest.cut),
-        "overall": overall(judged),
-        "figures": json.loads(figures(judged).to_json(orient="records", double_precision=15)),
+        "cuts": [written(cut) for cut in trained.backtest.cuts],
+        "overall": found.overall,
+        "handoff": _worked(found.handoff),
+        "baselines": {each.name: _peer(each) for each in trained.peers},
+        "jitter": dict(zip(trained.model.funnel.later_stages, map(_or_none, found.jitter), strict=True)),
+        "warnings": found.warnings,
+        "left_out": history.left_out,
+        "figures": json.loads(found.figures.to_json(orient="records", double_precision=15)),
     }
 
 
@@ -43,23 +50,60 @@ def params(trained: Trained, history: History, name: str) -> dict[str, str]:
         "data.leads": str(len(history)),
         "data.touches": str(len(history.touches)),
         "data.known_until": written(history.known_until),
-        "backtest.cut": written(trained.backtest.cut),
+        "backtest.cuts": ", ".join(map(written, trained.backtest.cuts)),
     }
 
 
 def metrics(trained: Trained) -> dict[str, float]:
     """Figures of the recipe on later time and facts of the model, as ``sql/log_loss``; those that exist."""
-    judged = trained.backtest.judged
-    found = {"examples": float(trained.n_examples)}
-    found |= {f"overall/{figure}": value for figure, value in overall(judged).items()}
-    table = figures(judged)
+    findings, table = trained.findings, trained.findings.figures
+    found = {"examples": float(trained.n_examples), "warnings": float(len(findings.warnings))}
+    found |= {f"overall/{figure}": value for figure, value in findings.overall.items()}
+    found |= {f"handoff/{figure}": value for figure, value in _worked(findings.handoff).items() if value is not None}
     for row in table[table["current"] == ALL].drop(columns="current").to_dict("records"):
         stage = clean(str(row.pop("stage")))
         found |= {f"{stage}/{figure}": float(value) for figure, value in row.items()}
     for name, model in zip(trained.model.funnel.later_stages, trained.model.stages_, strict=True):
-        facts = {"trees": model.rounds, "slope": model.slope, "intercept": model.intercept, "fallback": model.fallback}
+        facts = {"trees": model.rounds, "slope": model.slope, "intercept": model.intercept}
+        facts |= {"fallback": model.fallback, "no_signal": model.no_signal}
         found |= {f"{clean(name)}/{fact}": float(value) for fact, value in facts.items()}
     return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def tags(trained: Trained) -> dict[str, str]:
+    """What whoever looks at a list of runs should see: whether the figures are to be trusted."""
+    findings = trained.findings
+    found = {
+        "leadscore.no_signal": ", ".join(findings.no_signal),
+        "leadscore.leaks": "\n".join(map(str, findings.leaks)),
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+def _worked(worked: Worked) -> dict[str, float | None]:
+    """Working the list up to capacity, in numbers; None where a figure does not exist."""
+    found: dict[str, float | None] = {
+        "contacts": worked.contacts,
+        "contacts_per_conversion": _or_none(worked.contacts_per_conversion),
+    }
+    for name in ("precision", "recall"):
+        interval = getattr(worked, name)
+        found |= {name: _or_none(interval.value)}
+        found |= {f"{name}_low": _or_none(interval.low), f"{name}_high": _or_none(interval.high)}
+    return found
+
+
+def _peer(peer: Peer) -> dict[str, Any]:
+    """A baseline in numbers, and by how much the model is better."""
+    gains = {"log_loss_gain": peer.loss_gain, "precision_gain": peer.precision_gain}
+    found = {"log_loss": peer.log_loss, "calibration_error": peer.calibration_error, "handoff_auc": peer.auc}
+    for name, gain in gains.items():
+        found |= {name: gain.value, f"{name}_low": gain.low, f"{name}_high": gain.high}
+    return {name: _or_none(value) for name, value in found.items()} | {"handoff": _worked(peer.handoff)}
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def columns_table(columns: Iterable[Column]) -> pd.DataFrame:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import mlflow
 
-from leadscore.metrics import figures
 from leadscore.model import save_model
 from leadscore.plots import stage_figure
 from leadscore.registry import record
@@ -61,7 +60,7 @@ def log_training(trained: Trained, history: History, name: str) -> Candidate:
         MLflow refuses, or cannot be reached.
     """
     # MLflow itself notes the git commit of the script that runs, where there is one.
-    tags = {"leadscore.version": version_of("leadscore")}
+    tags = {"leadscore.version": version_of("leadscore")} | record.tags(trained)
     with connected() as client:
         with mlflow.start_run(experiment_id=experiment_id(client), run_name=name, tags=tags) as run:
             mlflow.log_params(record.params(trained, history, name))
@@ -77,7 +76,7 @@ def log_training(trained: Trained, history: History, name: str) -> Candidate:
 
 def _log_files(trained: Trained) -> None:
     judged = trained.backtest.judged
-    mlflow.log_text(figures(judged).to_csv(index=False), "figures.csv")
+    mlflow.log_text(trained.findings.figures.to_csv(index=False), "figures.csv")
     mlflow.log_text(record.columns_table(trained.model.columns_).to_csv(index=False), "columns.csv")
     for place, stage in enumerate(trained.model.funnel.later_stages):
         picture = stage_figure(judged, trained.model, place)

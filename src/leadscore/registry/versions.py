@@ -6,10 +6,13 @@ version at most, so there is never a second champion.
 
 from __future__ import annotations
 
+import fcntl
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
+from getpass import getuser
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING
 
 import mlflow
@@ -20,12 +23,18 @@ from leadscore.model import load_model
 from leadscore.registry.connection import connected, model_name, where
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mlflow.entities.model_registry import RegisteredModel
 
+    from leadscore.gate import Verdict
     from leadscore.model import FunnelModel
 
 CHAMPION, FORMER = "champion", "former_champions"
+GATE, FORCED = "leadscore.gate", "leadscore.forced"
 REMEMBERED = 1_000
+# MLflow refuses longer tags of a version.
+LONGEST_TAG = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,28 +45,91 @@ class Handover:
     former: int | None
 
 
-def promote(version: int | None = None) -> Handover:
-    """Make a version the champion: the newest, or the one that is named.
+@dataclass(frozen=True, slots=True)
+class Contenders:
+    """A candidate and the champion that it would replace.
+
+    Attributes
+    ----------
+    version, champion_version : int
+        Of the registered model; the latter None where there is no champion.
+    candidate, champion : FunnelModel
+        Loaded; the latter None where there is no champion.
+    """
+
+    version: int
+    candidate: FunnelModel
+    champion_version: int | None
+    champion: FunnelModel | None
+
+
+def contenders(version: int | None = None, n_jobs: int = 1) -> Contenders:
+    """The newest version, or the one that is named, and the champion.
 
     Raises
     ------
     RegistryError
         There is no such version, or it is the champion already.
+    ModelError
+        One of their folders is damaged.
     """
     with connected() as client:
         registered = _trained(client)
-        chosen, former = _chosen(_versions(client), version), champion_of(registered)
-        if chosen == former:
+        chosen, champion = _chosen(_versions(client), version), champion_of(registered)
+        if chosen == champion:
             raise RegistryError(
                 f"{model_name()} version {chosen} is the champion already; train another, "
                 "or name one: make promote VERSION=1"
             )
-        if former is not None:
-            # Before the alias moves: if this ends in between, the champion is also its own former one, which
-            # rollback passes over.
-            _remember(client, [*_former(registered), former])
-        client.set_registered_model_alias(model_name(), CHAMPION, str(chosen))
-    return Handover(chosen, former)
+        return Contenders(
+            chosen, _loaded(chosen, n_jobs), champion, None if champion is None else _loaded(champion, n_jobs)
+        )
+
+
+def promote(contest: Contenders, verdict: Verdict | None, forced: str | None = None) -> Handover:
+    """Make a candidate the champion, if the gate let it pass or somebody says why it goes in all the same.
+
+    What the gate said, and the reason of whoever forced it, stand in tags of the version, whether it went in or not.
+
+    Parameters
+    ----------
+    verdict : Verdict, optional
+        Of the gate; None where there was no champion to compare with.
+    forced : str, optional
+        Why a candidate that the gate held back goes into service all the same.
+
+    Raises
+    ------
+    ValueError
+        There is a champion, and no verdict.
+    RegistryError
+        The gate held it back and nobody forced it, or another champion went into service in between.
+    """
+    if verdict is None and contest.champion is not None:
+        raise ValueError("there is a champion: the candidate must be compared with it")
+    with connected() as client:
+        if verdict is not None:
+            _tag(client, contest.version, GATE, f"{'passed' if verdict.passed else 'held back'}\n{verdict}")
+        if verdict is not None and not verdict.passed:
+            if not forced:
+                raise RegistryError(
+                    f"the gate holds {model_name()} version {contest.version} back:\n{verdict}\n"
+                    'to put it into service all the same, say why: make promote FORCE="reason"'
+                )
+            _tag(client, contest.version, FORCED, forced)
+        with _one_at_a_time():
+            registered = _trained(client)
+            if champion_of(registered) != contest.champion_version:
+                raise RegistryError(
+                    f"version {champion_of(registered)} of {model_name()} went into service in the meantime; "
+                    "compare with it: run make promote again"
+                )
+            if contest.champion_version is not None:
+                # Before the alias moves: if this ends in between, the champion is also its own former one, which
+                # rollback passes over.
+                _remember(client, [*_former(registered), contest.champion_version])
+            client.set_registered_model_alias(model_name(), CHAMPION, str(contest.version))
+    return Handover(contest.version, contest.champion_version)
 
 
 def rollback() -> Handover:
@@ -68,7 +140,7 @@ def rollback() -> Handover:
     RegistryError
         No champion before the present one is left.
     """
-    with connected() as client:
+    with connected() as client, _one_at_a_time():
         registered = _trained(client)
         present, left = champion_of(registered), set(_versions(client))
         former = [each for each in _former(registered) if each in left]
@@ -95,13 +167,30 @@ def load_champion(n_jobs: int = 1) -> tuple[FunnelModel, int]:
     ModelError
         The champion's folder is damaged.
     """
-    with connected() as client, TemporaryDirectory() as folder:
+    with connected() as client:
         version = champion_of(_trained(client))
         if version is None:
             raise RegistryError(f"{model_name()} has no champion; choose one: make promote VERSION=1")
+        return _loaded(version, n_jobs), version
+
+
+def _loaded(version: int, n_jobs: int) -> FunnelModel:
+    with TemporaryDirectory() as folder:
         local = mlflow.artifacts.download_artifacts(f"models:/{model_name()}/{version}", dst_path=folder)
         flavour = mlflow.models.Model.load(local).flavors[mlflow.pyfunc.FLAVOR_NAME]
-        return load_model(Path(local) / flavour[mlflow.pyfunc.DATA], n_jobs), version
+        return load_model(Path(local) / flavour[mlflow.pyfunc.DATA], n_jobs)
+
+
+def _tag(client: mlflow.MlflowClient, version: int, name: str, text: str) -> None:
+    client.set_model_version_tag(model_name(), str(version), name, text[:LONGEST_TAG])
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Nobody else on this machine moves the alias meanwhile: looking and moving are two calls to MLflow."""
+    with (Path(gettempdir()) / f"leadscore-{getuser()}-{model_name()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def registered_model(client: mlflow.MlflowClient) -> RegisteredModel | None:
