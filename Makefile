@@ -3,6 +3,7 @@
 DATA ?= data/sample
 PORT ?= 5000
 BPIC2012 ?= ../shared/data/bpic2012
+OLIST ?= ../shared/data/olist_funnel
 # The first Python that is new enough; `make PYTHON=/path/to/python3` names another.
 PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
@@ -18,7 +19,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sample train rank evaluate promote rollback mlflow bpic2012 test test-slow check bench-features bench-scale clean
+.PHONY: help demo sample train rank evaluate promote rollback mlflow bpic2012 olist test test-slow check bench-features bench-scale bench-outcome bench-honesty bench-reasons clean
 
 help: ## list the targets
 	@echo "make <target>, where a target is one of"
@@ -26,8 +27,10 @@ help: ## list the targets
 	@echo "and may be followed by"
 	@echo "  DATA=<folder>       the data set (default $(DATA)); QUARANTINE=1 sets its bad rows aside;"
 	@echo "  KNOWN_UNTIL=<time>  end of its recorded history, where its funnel.toml does not say it;"
-	@echo "  VERSION=<n>         for promote; OUT=<file>.csv or .parquet and AS_OF=<time> for rank; PORT=<n> for mlflow;"
-	@echo "  BPIC2012=<folder>   with the log, for bpic2012 (default $(BPIC2012));"
+	@echo "  VERSION=<n>         for promote; FORCE=<reason> puts it in service though the gate holds it back;"
+	@echo "  OUT=<file>.csv or .parquet and AS_OF=<time> for rank; PORT=<n> for mlflow;"
+	@echo "  BPIC2012=<folder>   with the log, for bpic2012 and bench-outcome (default $(BPIC2012));"
+	@echo "  OLIST=<folder>      with the tables, for olist (default $(OLIST));"
 	@echo "  PYTHON=<program>    to make .venv with; ARGS='...' for pytest"
 
 demo: .venv/.installed ## sample if it is missing, train, rank: ends with the top leads
@@ -47,8 +50,8 @@ rank: .venv/.installed ## every open lead of DATA, likeliest first, to ranked/ o
 evaluate: .venv/.installed ## judge the recipe on later time of DATA; ends with a line of JSON
 	$(PY) pipelines/evaluate.py $(READING)
 
-promote: .venv/.installed ## make the newest version, or VERSION, the champion
-	$(PY) pipelines/promote.py $(VERSION)
+promote: .venv/.installed ## hold the newest version, or VERSION, against the champion on DATA; put it in service
+	$(PY) pipelines/promote.py $(READING) $(if $(VERSION),--version $(VERSION)) $(if $(FORCE),--force "$(FORCE)")
 
 rollback: .venv/.installed ## make the former champion the champion again
 	$(PY) pipelines/rollback.py
@@ -60,6 +63,10 @@ mlflow: .venv/.installed ## MLflow's own pages on http://127.0.0.1:PORT
 bpic2012: .venv/.installed ## BPI Challenge 2012 in folder BPIC2012: prepare, train, judge
 	$(PY) data/bpic2012/prepare.py $(BPIC2012) build/bpic2012
 	$(PY) -m benchmarks.bench_bpic2012 build/bpic2012
+
+olist: .venv/.installed ## Olist's marketing funnel in folder OLIST: prepare, train, judge
+	$(PY) data/olist/prepare.py $(OLIST) build/olist
+	$(PY) -m benchmarks.bench_olist build/olist
 
 test: .venv/.dev ## every test that does not take minutes
 	$(PY) -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
@@ -78,6 +85,15 @@ bench-features: .venv/.dev ## features against Polars, DuckDB and pandas
 
 bench-scale: .venv/.dev ## a million leads, from reading to ranking
 	$(PY) -m benchmarks.bench_scale
+
+bench-outcome: .venv/.dev ## the published protocol for the log in folder BPIC2012
+	$(PY) -m benchmarks.bench_outcome $(BPIC2012)
+
+bench-honesty: .venv/.dev ## whether "no signal" and "leak?" are said when they are true, for 20 companies
+	$(PY) -m benchmarks.bench_honesty
+
+bench-reasons: .venv/.dev ## the reasons for a page of 50 leads
+	$(PY) -m benchmarks.bench_reasons
 
 clean: ## remove environment, caches and build; data, models and ranked lists stay
 	rm -rf .venv build dist .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache src/*.egg-info

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from leadscore.backtest import judge, learn_until
 from leadscore.examples import Examples, known_by
 from leadscore.funnel import open_stays
 from leadscore.history import History, read_history
 from leadscore.history.zone import micros
 from leadscore.labels import reached
-from leadscore.metrics import auc, log_loss
-from leadscore.training import judge, learn_until
+from leadscore.metrics import Ordering, auc, log_loss
 
 if TYPE_CHECKING:
     from leadscore.metrics import Judged
@@ -83,7 +83,7 @@ def _row(
     return {
         "n": len(outcome),
         "base_rate": float(outcome.mean()),
-        "auc": auc(outcome, probability),
+        "auc": auc(*Ordering.of(outcome, probability).counts()),
         "log_loss": log_loss(outcome, probability),
         "base_log_loss": log_loss(outcome, rate),
         "mean_score": float(probability.mean()),

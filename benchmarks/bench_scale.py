@@ -22,13 +22,13 @@ import lightgbm as lgb
 import numpy as np
 
 from benchmarks.measure import forget_peak, in_a_process, memory_mb
+from leadscore.backtest import learn_until
 from leadscore.examples import learning_examples
 from leadscore.features import matrix
 from leadscore.funnel import open_leads
 from leadscore.history import read_history
 from leadscore.scoring import rank
 from leadscore.simulate import simulate
-from leadscore.training import learn_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

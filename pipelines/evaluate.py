@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import logging
 
-from leadscore.command import data_set_arguments, json_line, moment, read, readable, run
+from leadscore.backtest import backtest, default_cuts
+from leadscore.command import (
+    against_peers,
+    data_set_arguments,
+    json_line,
+    moment,
+    read,
+    readable,
+    run,
+    worked_in_words,
+)
+from leadscore.findings import findings
 from leadscore.history.zone import micros
-from leadscore.metrics import figures, overall
-from leadscore.training import backtest, default_cut
+from leadscore.peers import peers
 
 log = logging.getLogger("leadscore.evaluate")
 
@@ -20,11 +30,13 @@ def main() -> None:
     )
     asked = parser.parse_args()
     history = read(asked)
-    past = backtest(history, micros(asked.cut) if asked.cut else default_cut(history), asked.jobs)
-    table = figures(past.judged)
-    log.info("judged %d examples of %d leads", len(past.judged.lead), len(history))
-    print(readable(table))
-    print(json_line(table, data=asked.data.resolve().name, cut=past.cut, overall=overall(past.judged)))
+    past = backtest(history, [micros(asked.cut)] if asked.cut else default_cuts(history), asked.jobs)
+    found = findings(history, past, asked.jobs)
+    log.info("judged %d examples of %d leads", len(past.judged), len(history))
+    print(readable(found.figures))
+    print(worked_in_words(found.handoff, history.funnel.owner.capacity))
+    print(against_peers(peers(history, past, asked.jobs)))
+    print(json_line(found.figures, data=asked.data.resolve().name, cuts=past.cuts, overall=found.overall))
 
 
 if __name__ == "__main__":

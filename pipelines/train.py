@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from leadscore.command import data_set_arguments, read, readable, run
-from leadscore.metrics import ALL, figures
+from leadscore.command import against_peers, data_set_arguments, read, readable, run, worked_in_words
+from leadscore.metrics import ALL
 from leadscore.registry import log_training, model_name
 from leadscore.training import train
 
@@ -18,8 +18,10 @@ def main() -> None:
     history = read(asked)
     trained = train(history, asked.jobs)
     candidate = log_training(trained, history, asked.data.resolve().name)
-    table = figures(trained.backtest.judged)
+    table = trained.findings.figures
     print(readable(table[table["current"] == ALL].drop(columns="current")))
+    print(worked_in_words(trained.findings.handoff, history.funnel.owner.capacity))
+    print(against_peers(trained.peers))
     standing = "champion" if candidate.is_champion else "candidate; to put it into service: make promote"
     log.info("%s version %d is %s", model_name(), candidate.version, standing)
 

@@ -24,7 +24,11 @@ QUICK = """
 [examples]
 grid_days = [4, 32]
 mornings_every_days = 21
-judged_every_days = 14
+
+[judging]
+cuts = 2
+mornings_every_days = 14
+resamples = 20
 
 [lightgbm]
 rounds = 10

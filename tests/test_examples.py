@@ -9,10 +9,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leadscore.backtest import JUDGED_SHARE, default_cuts
 from leadscore.examples import Examples, judging_examples, known_by, learning_examples, mornings
 from leadscore.history import DAY, build_history
 from leadscore.labels import reached
-from leadscore.training import JUDGED_SHARE, default_cut
 from tests.hand import at, history_of, short_funnel
 from tests.lines import FUNNEL, random_tables
 
@@ -110,8 +110,11 @@ def test_no_label_interval_crosses_the_split(seed: int, share: float) -> None:
     assert (end[~np.isnan(outcome)] <= history.known_until).all()
 
 
-def test_the_default_cut_leaves_a_quarter_of_the_ripe_time_for_judging() -> None:
+def test_the_default_cuts_share_a_quarter_of_the_ripe_time_for_judging() -> None:
     history = history_of({"A": "2024-01-01 00:00"}, known_until="2024-04-10 00:00")
 
     ripe_days = 100 - 10
-    assert default_cut(history) == at("2024-04-10 00:00") - 10 * DAY - int(JUDGED_SHARE * ripe_days * DAY)
+    judged_time = int(JUDGED_SHARE * ripe_days * DAY)
+    end = at("2024-04-10 00:00") - 10 * DAY
+    # Cuts are at least a week apart, so three of the four that are asked for.
+    assert default_cuts(history) == tuple(end - judged_time * left // 3 for left in (3, 2, 1))

@@ -53,8 +53,10 @@ def folder(empty_store: Path, small: Path, tmp_path_factory: pytest.TempPathFact
 def test_train_prints_the_figures_of_every_stage_and_says_what_stands_where(folder: Path) -> None:
     printed = (folder / "train.out").read_text().splitlines()
 
-    assert [line.split()[0] for line in printed] == ["stage", *STAGES]
-    assert "base_rate" in printed[0]
+    baselines = ["baseline", "base", "naive", "logistic", "most", "oldest"]
+    assert [line.split()[0] for line in printed] == ["stage", *STAGES, "at", *baselines]
+    assert "observed" in printed[0]
+    assert "the model is better by" in printed[7]
     assert "leadscore version 1 is champion" in (folder / "train.err").read_text()
     assert {path.name for path in folder.iterdir()} == {"models", "train.out", "train.err"}
     assert {path.name for path in (folder / "models").iterdir()} == {"mlflow.db", "artifacts"}
@@ -88,19 +90,22 @@ def test_evaluate_ends_with_one_line_of_json(folder: Path, small: Path) -> None:
 
     *table, last = done.stdout.splitlines()
     told = json.loads(last)
-    assert len(table) == 1 + len(told["stages"])
+    assert len(table) == 8 + len(told["stages"])
+    assert table[1 + len(told["stages"])].startswith("at 20 contacts per owner and morning")
     assert told["data"] == "small"
     assert {row["stage"] for row in told["stages"]} == set(STAGES)
-    assert set(told["overall"]) >= {"log_loss", "base_log_loss", "mean_score", "observed"}
+    assert set(told["overall"]) >= {"log_loss", "base_log_loss", "mean_score", "base_rate", "log_loss_gain_low"}
 
 
-def test_promote_and_rollback_move_the_champion(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_promote_and_rollback_move_the_champion(folder: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     enter(folder, monkeypatch)
     with connected() as client:
         source = client.get_model_version("leadscore", "1")
         client.create_model_version("leadscore", str(source.source), source.run_id)
 
-    assert "champion is version 2, was 1" in worked("promote", folder=folder).stderr
+    done = worked("promote", small, "--jobs", "1", folder=folder)
+    assert "champion is version 2, was 1" in done.stderr
+    assert "kept: log loss: +0.0000" in done.stdout
     assert "champion is version 1 again, was 2" in worked("rollback", folder=folder).stderr
 
 
@@ -115,7 +120,7 @@ def test_simulate_writes_a_data_set_folder(folder: Path, tmp_path: Path) -> None
     [
         (("train", "nowhere"), "nowhere"),
         (("rank", "nowhere"), "nowhere"),
-        (("promote", "9"), "no version 9"),
+        (("promote", "--version", "9"), "no version 9"),
         (("rollback",), "nothing to roll back to"),
     ],
     ids=lambda each: each[0] if isinstance(each, tuple) else "",

@@ -12,10 +12,10 @@ from matplotlib.text import Text
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import binomtest
 
+from leadscore.backtest import Backtest, backtest, default_cuts
 from leadscore.history import History, read_history
 from leadscore.model import FunnelModel
 from leadscore.plots import calibration_groups, gains_curve, stage_figure
-from leadscore.training import Backtest, backtest, default_cut
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def history(small: Path) -> History:
 
 @pytest.fixture(scope="module")
 def past(history: History) -> Backtest:
-    return backtest(history, default_cut(history), n_jobs=1)
+    return backtest(history, default_cuts(history)[:1], n_jobs=1)
 
 
 def drawn(figure: Figure) -> list[str]:
@@ -84,7 +84,7 @@ def test_calibration_of_equal_probabilities_is_one_group() -> None:
 
 
 def test_a_picture_says_what_it_shows(past: Backtest) -> None:
-    texts = drawn(stage_figure(past.judged, past.model, 2))
+    texts = drawn(stage_figure(past.judged, past.models[0], 2))
 
     known = int(np.count_nonzero(~np.isnan(past.judged.outcome[:, 2])))
     assert any(text.startswith(f"Reach sql within 45 days: judged on {known:,} rows") for text in texts)
@@ -95,7 +95,7 @@ def test_a_picture_says_what_it_shows(past: Backtest) -> None:
 def test_a_stage_without_a_known_outcome_has_a_picture(past: Backtest) -> None:
     nothing = replace(past.judged, outcome=np.full_like(past.judged.outcome, np.nan))
 
-    texts = drawn(stage_figure(nothing, past.model, 0))
+    texts = drawn(stage_figure(nothing, past.models[0], 0))
 
     assert "Reach mql within 30 days: not judged" in texts
     assert texts.count("no outcome known yet") == 2
@@ -106,13 +106,13 @@ def test_a_stage_with_one_outcome_has_a_picture(past: Backtest, value: float) ->
     outcome = np.where(np.isnan(past.judged.outcome), np.nan, np.float32(value))
     same: Judged = replace(past.judged, outcome=outcome)
 
-    texts = drawn(stage_figure(same, past.model, 4))
+    texts = drawn(stage_figure(same, past.models[0], 4))
 
     assert ("none reached the stage" in texts) == (value == 0)
 
 
 def test_a_stage_that_is_served_its_base_rate_says_so(history: History, past: Backtest) -> None:
     model = FunnelModel(history.funnel)
-    model.stages_ = tuple(replace(stage, booster=None) for stage in past.model.stages_)
+    model.stages_ = tuple(replace(stage, booster=None) for stage in past.models[0].stages_)
 
     assert "too few outcomes: base rate served" in drawn(stage_figure(past.judged, model, 1))

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from leadscore.backtest import learn_until
 from leadscore.history import read_history
 from leadscore.labels import reached
 from leadscore.metrics import log_loss
 from leadscore.simulate import simulate
-from leadscore.training import learn_until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,18 +11,33 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
+
 from leadscore.errors import LeadscoreError
 from leadscore.history import read_history
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pandas as pd
+    from collections.abc import Callable, Sequence
 
     from leadscore.history import History
+    from leadscore.metrics import Interval, Worked
+    from leadscore.peers import Peer
 
-SHARES = ("base_rate", "mean_score")
-COUNTS = ("n", "leads")
+# What a person reads of the figures: column, heading, how it is written.
+SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
+    "n": ("examples", "{:,.0f}".format),
+    "leads": ("leads", "{:,.0f}".format),
+    "base_rate": ("observed", "{:.1%}".format),
+    "mean_score": ("said", "{:.1%}".format),
+    "calibration_error": ("off by", "{:.1%}".format),
+    "log_loss": ("log loss", "{:.4f}".format),
+    "base_log_loss": ("base rate's", "{:.4f}".format),
+    "log_loss_gain": ("gain", "{:+.4f}".format),
+    "auc": ("AUC", "{:.3f}".format),
+    "lift_at_10": ("lift at 10 %", "{:.1f}".format),
+}
+INTERVALS = ("log_loss_gain", "auc")
 
 
 def run(main: Callable[[], None]) -> None:
@@ -69,12 +84,44 @@ def cores() -> int:
 
 
 def readable(figures: pd.DataFrame) -> str:
-    """Figures as a table for a person: shares in percent, ``-`` where a figure does not exist."""
-    writers: dict[str, Callable[[float], str]] = dict.fromkeys(
-        figures.columns.drop(["stage", "current"], errors="ignore"), "{:.3f}".format
+    """The main figures as a table for a person, with their intervals; ``-`` where a figure does not exist."""
+    shown = figures[figures.columns.intersection(["stage", "current"])].copy()
+    for name, (heading, writer) in SHOWN.items():
+        written = figures[name].map(writer, na_action="ignore")
+        if name in INTERVALS:
+            low, high = (figures[f"{name}_{end}"].map(writer, na_action="ignore") for end in ("low", "high"))
+            written = written + " (" + low + " to " + high + ")"
+        shown[heading] = written.fillna("-")
+    return shown.to_string(index=False)
+
+
+def worked_in_words(handoff: Worked, capacity: int) -> str:
+    """What working the handoff's list gives, in a sentence."""
+    each, found = handoff.precision, handoff.recall
+    return (
+        f"at {capacity} contacts per owner and morning: {handoff.contacts:,} contacts, {each.value:.1%} reached the "
+        f"handoff ({each.low:.1%} to {each.high:.1%}), {found.value:.1%} of those that did were contacted in time"
     )
-    writers |= dict.fromkeys(COUNTS, "{:,.0f}".format) | dict.fromkeys(SHARES, "{:.1%}".format)
-    return figures.to_string(index=False, formatters=writers, na_rep="-")
+
+
+def against_peers(found: Sequence[Peer]) -> str:
+    """The baselines as a table for a person: by how much the model is better, with intervals."""
+    rows = [
+        {
+            "baseline": each.name,
+            "log loss": "-" if np.isnan(each.log_loss) else f"{each.log_loss:.4f}",
+            "the model is better by": "-" if np.isnan(each.log_loss) else _with_interval(each.loss_gain, "{:+.4f}"),
+            "handoff AUC": f"{each.auc:.3f}",
+            "reached at capacity": f"{each.handoff.precision.value:.1%}",
+            "the model is better by ": _with_interval(each.precision_gain, "{:+.1%}"),
+        }
+        for each in found
+    ]
+    return pd.DataFrame(rows).to_string(index=False)
+
+
+def _with_interval(interval: Interval, written: str) -> str:
+    return f"{written} ({written} to {written})".format(interval.value, interval.low, interval.high)
 
 
 def json_line(figures: pd.DataFrame, **others: object) -> str:

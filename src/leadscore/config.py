@@ -240,8 +240,6 @@ class ExampleSettings(Section):
         Hour of the day, in ``time.timezone``, at which a team looks at its list.
     mornings_every_days : int
         Days from one training morning to the next.
-    judged_every_days : int
-        Days from one morning of the judging to the next.
     first_weight : float
         Weight of the first example of each lead; that of the others is 1. Leads that stay open long give many
         examples; the first is the one that every lead gives.
@@ -252,9 +250,39 @@ class ExampleSettings(Section):
     grid_days: AscendingDays = (1, 2, 4, 8, 16, 32, 64, 128)
     morning_hour: Annotated[int, Field(ge=0, le=23)] = 8
     mornings_every_days: Days = 15
-    judged_every_days: Days = 3
     first_weight: Annotated[float, Field(ge=1, le=1_000)] = 5.0
     max_examples: Annotated[int, Field(ge=1_000)] = 500_000
+
+
+class JudgingSettings(Section):
+    """How the recipe is judged on time that it has not seen.
+
+    Attributes
+    ----------
+    cuts : int
+        Cuts in time, each with a model that has learnt from labels that had ended by it, and that is judged on the
+        mornings from there to the next cut. Fewer where they would be less than a week apart.
+    mornings_every_days : int
+        Days from one morning of the judging to the next.
+    resamples : int
+        Bootstrap resamples of leads behind each interval.
+    """
+
+    cuts: Annotated[int, Field(ge=1, le=50)] = 4
+    mornings_every_days: Days = 3
+    resamples: Annotated[int, Field(ge=20, le=10_000)] = 200
+
+
+class GateSettings(Section):
+    """When a candidate may replace the champion.
+
+    Attributes
+    ----------
+    margin : float
+        How much worse, in log loss in nats, the candidate may be: the upper end of the interval must not lie above.
+    """
+
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.002
 
 
 class LightGBMSettings(Section):
@@ -301,6 +329,8 @@ class Funnel(Section):
     source: Source = Source()
     features: FeatureSettings = FeatureSettings()
     examples: ExampleSettings = ExampleSettings()
+    judging: JudgingSettings = JudgingSettings()
+    gate: GateSettings = GateSettings()
     lightgbm: LightGBMSettings = LightGBMSettings()
 
     @field_validator("horizon_days")

@@ -79,7 +79,7 @@ def learning_examples(history: History) -> Examples:
 
 def judging_examples(history: History, since: int, every_days: int | None = None) -> Examples:
     """All leads open on each of a series of mornings at or after ``since``: what reps would have seen."""
-    every = history.funnel.examples.judged_every_days if every_days is None else every_days
+    every = history.funnel.judging.mornings_every_days if every_days is None else every_days
     moments = mornings(history, every)
     lead, as_of = _between(open_stays(history), moments[moments >= since])
     return Examples(lead, as_of, np.ones(len(lead), np.bool_))

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from leadscore.history.zone import EPOCH
+from leadscore.metrics import Ordering, Tenths
+from leadscore.metrics import gains as share_found
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     # Of shape (n_groups, 5): mean probability, share that reached, its interval's ends, examples.
     Groups = Float64s
 
-GROUPS = 10
 COLUMNS = 12
 # 97.5 % quantile of the standard normal distribution.
 Z = 1.959964
@@ -63,11 +64,10 @@ def calibration_groups(outcome: Float64s, probability: Float64s, lead: Int64s) -
         Mean probability, share that reached, lower and upper end of its 95 % interval (Wilson 1927, with each
         lead counted once, since the mornings of one lead are not independent), examples.
     """
-    edges = np.unique(np.quantile(probability, np.linspace(0, 1, GROUPS + 1)))
-    group = np.clip(np.searchsorted(edges, probability, side="right") - 1, 0, max(len(edges) - 2, 0))
+    tenths = Tenths.of(probability)
     rows = []
-    for each in np.unique(group):
-        here = group == each
+    for each in range(tenths.n_groups):
+        here = tenths.group == each
         share = float(outcome[here].mean())
         ends = _wilson(share, len(np.unique(lead[here])))
         rows.append((float(probability[here].mean()), share, *ends, float(here.sum())))
@@ -141,11 +141,8 @@ def gains(axes: Axes, outcome: Float64s, probability: Float64s, base: Float64s) 
 
 def gains_curve(outcome: Float64s, probability: Float64s) -> tuple[Float64s, Float64s]:
     """Percent of the list worked and percent found, at each distinct probability; ties are worked in any order."""
-    distinct, where = np.unique(-probability, return_inverse=True)
-    examples = np.bincount(where, minlength=len(distinct))
-    reached = np.bincount(where, outcome, minlength=len(distinct))
-    worked, found = (np.concatenate(([0.0], np.cumsum(counts))) for counts in (examples, reached))
-    return 100 * worked / worked[-1], 100 * found / found[-1]
+    worked, found = share_found(*Ordering.of(outcome, probability).counts())
+    return 100 * worked, 100 * found
 
 
 def importance(axes: Axes, model: FunnelModel, place: int) -> None:
@@ -166,9 +163,8 @@ def importance(axes: Axes, model: FunnelModel, place: int) -> None:
 
 
 def _known(judged: Judged, place: int) -> tuple[Float64s, Float64s, Float64s, Int64s]:
-    known = ~np.isnan(judged.outcome[:, place])
-    outcome = judged.outcome[known, place].astype(np.float64)
-    return outcome, judged.probability[known, place], judged.base[known, place], judged.lead[known]
+    known = judged.reaching(place)
+    return known.outcome, known.probability, known.base, known.lead
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:

@@ -117,6 +117,12 @@ class Snapshot:
             line, self.funnel.lost_code, self.lead, self.as_of, self.created, end=self.positions(line).at()
         )
 
+    def n_known(self) -> Int64s:
+        """Touches, steps and changes known of each lead, shape (n_examples,)."""
+        lines = (self._history.touches, self._history.steps, *self._history.changes.values())
+        found: Int64s = np.sum([self.positions(line).at() - line.start[self.lead] for line in lines], axis=0)
+        return found
+
     @cached_property
     def created(self) -> Int64s:
         """When each lead was created, shape (n_examples,)."""

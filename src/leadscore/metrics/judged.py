@@ -1,27 +1,22 @@
-"""How good probabilities are, on examples whose outcome is known."""
+"""Probabilities beside what happened."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from leadscore.config import Funnel
     from leadscore.history.line import Bools, Float32s, Float64s, Int64s
-
-ALL = "all"
-TOP_SHARE = 0.1
-# A probability of 0 or 1 that is wrong would make the log loss infinite.
-LEAST = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Probabilities beside what happened, on examples that were not learnt from.
+    """Probabilities beside what happened, on examples that were not learnt from, in order of (lead, as_of).
 
     Attributes
     ----------
@@ -29,6 +24,10 @@ class Judged:
         The settings.
     lead, as_of, stage : ndarray of int64, shape (n_examples,)
         The examples, and the current stage of each.
+    owner : ndarray of int64, shape (n_examples,)
+        Code of who works the lead; 0 for all where the funnel has no category ``owner``.
+    n_known : ndarray of int64, shape (n_examples,)
+        Touches, steps and changes known of the lead: while it stays the same nothing happened.
     outcome : ndarray of float32, shape (n_examples, n_later_stages)
         1 reached, 0 not, NaN passed or not ripe.
     probability, base : ndarray of float64, shape (n_examples, n_later_stages)
@@ -39,91 +38,68 @@ class Judged:
     lead: Int64s
     as_of: Int64s
     stage: Int64s
+    owner: Int64s
+    n_known: Int64s
     outcome: Float32s
     probability: Float64s
     base: Float64s
 
-    def pooled(self, rows: Bools | None = None) -> tuple[Float64s, Float64s, Float64s]:
-        """Outcome, probability and base rate of every known (example, stage to reach), each of shape (n,)."""
-        known = ~np.isnan(self.outcome)
-        if rows is not None:
-            known &= rows[:, None]
-        return self.outcome[known].astype(np.float64), self.probability[known], self.base[known]
+    def __len__(self) -> int:
+        return len(self.lead)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Judged]) -> Judged:
+        """Examples of several models, each judged on time of its own, as one."""
+        order = np.lexsort([np.concatenate([getattr(part, name) for part in parts]) for name in ("as_of", "lead")])
+        arrays = {
+            each.name: np.concatenate([getattr(part, each.name) for part in parts])[order]
+            for each in fields(cls)
+            if each.name != "funnel"
+        }
+        return cls(funnel=parts[0].funnel, **arrays)
+
+    def of(self, rows: Bools) -> Judged:
+        """Some of the examples."""
+        arrays = {each.name: getattr(self, each.name)[rows] for each in fields(self) if each.name != "funnel"}
+        return Judged(funnel=self.funnel, **arrays)
+
+    def pooled(self) -> Outcomes:
+        """Every known (example, stage to reach)."""
+        return self._outcomes(~np.isnan(self.outcome))
+
+    def reaching(self, place: int, current: int | None = None) -> Outcomes:
+        """The examples whose outcome for one later stage is known, of leads in one current stage or in any."""
+        known = np.zeros(self.outcome.shape, np.bool_)
+        known[:, place] = ~np.isnan(self.outcome[:, place])
+        if current is not None:
+            known &= (self.stage == current)[:, None]
+        return self._outcomes(known)
+
+    def _outcomes(self, known: Bools) -> Outcomes:
+        row = np.nonzero(known)[0]
+        return Outcomes(
+            self.lead[row], self.outcome[known].astype(np.float64), self.probability[known], self.base[known]
+        )
 
 
-def figures(judged: Judged) -> pd.DataFrame:
-    """Figures per stage to reach: over all leads that had not passed it, and per current stage.
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Known outcomes, each of shape (n,).
 
-    Returns
-    -------
-    DataFrame
-        Columns ``stage`` (to reach), ``current`` (`ALL` or a stage), ``n`` examples, ``leads``, ``base_rate``
-        (observed share), ``mean_score``, ``log_loss``, ``base_log_loss``, ``brier``, ``base_brier``, ``auc``,
-        ``average_precision``, ``lift_at_10`` (observed share in the likeliest tenth over that of all). NaN where
-        a figure does not exist, such as the AUC of a single outcome.
+    Attributes
+    ----------
+    lead : ndarray of int64
+        Whose they are.
+    outcome : ndarray of float64
+        1 reached, 0 not.
+    probability, base : ndarray of float64
+        Of the model, and of the base rates.
     """
-    rows = []
-    for place, name in enumerate(judged.funnel.later_stages):
-        known = ~np.isnan(judged.outcome[:, place])
-        rows.append({"stage": name, "current": ALL, **_figures(judged, known, place)})
-        for current, current_name in enumerate(judged.funnel.stages[: place + 1]):
-            here = known & (judged.stage == current)
-            rows.append({"stage": name, "current": current_name, **_figures(judged, here, place)})
-    return pd.DataFrame(rows)
 
+    lead: Int64s
+    outcome: Float64s
+    probability: Float64s
+    base: Float64s
 
-def _figures(judged: Judged, rows: Bools, place: int) -> dict[str, float]:
-    outcome = judged.outcome[rows, place].astype(np.float64)
-    probability, base = judged.probability[rows, place], judged.base[rows, place]
-    if not len(outcome):
-        return {"n": 0, "leads": 0}
-    return {
-        "n": len(outcome),
-        "leads": len(np.unique(judged.lead[rows])),
-        "base_rate": float(outcome.mean()),
-        "mean_score": float(probability.mean()),
-        "log_loss": log_loss(outcome, probability),
-        "base_log_loss": log_loss(outcome, base),
-        "brier": float(np.mean((probability - outcome) ** 2)),
-        "base_brier": float(np.mean((base - outcome) ** 2)),
-        "auc": auc(outcome, probability),
-        "average_precision": average_precision(outcome, probability),
-        "lift_at_10": lift(outcome, probability, TOP_SHARE),
-    }
-
-
-def log_loss(outcome: Float64s, probability: Float64s) -> float:
-    """Mean of -log of the probability given to what happened, in nats; NaN without examples."""
-    if not len(outcome):
-        return float("nan")
-    likely = np.where(outcome == 1, probability, 1 - probability)
-    return float(-np.mean(np.log(np.clip(likely, LEAST, None))))
-
-
-def auc(outcome: Float64s, probability: Float64s) -> float:
-    """Chance that one that reached stands above one that did not, ties half; NaN with a single outcome."""
-    return float(roc_auc_score(outcome, probability)) if 0 < outcome.sum() < len(outcome) else float("nan")
-
-
-def average_precision(outcome: Float64s, probability: Float64s) -> float:
-    """Mean precision over the leads that reached, likeliest first; NaN where none reached."""
-    return float(average_precision_score(outcome, probability)) if outcome.any() else float("nan")
-
-
-def lift(outcome: Float64s, probability: Float64s, share: float) -> float:
-    """Observed share among the likeliest ``share`` of examples, over that of all; NaN where none reached."""
-    if not outcome.any():
-        return float("nan")
-    top = np.argsort(-probability, kind="stable")[: max(1, round(share * len(outcome)))]
-    return float(outcome[top].mean() / outcome.mean())
-
-
-def overall(judged: Judged) -> dict[str, float]:
-    """Figures over every known (example, stage to reach) together."""
-    outcome, probability, base = judged.pooled()
-    return {
-        "log_loss": log_loss(outcome, probability),
-        "base_log_loss": log_loss(outcome, base),
-        "mean_score": float(probability.mean()) if len(outcome) else float("nan"),
-        "observed": float(outcome.mean()) if len(outcome) else float("nan"),
-    }
+    def __len__(self) -> int:
+        return len(self.lead)

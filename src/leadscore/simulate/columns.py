@@ -122,6 +122,9 @@ categories = ["source", "industry", "country"]
 [changes]
 numbers = ["amount"]
 categories = ["owner"]
+
+[owner]
+capacity = 2
 """
 
 
