@@ -91,7 +91,7 @@ def test_evaluate_ends_with_one_line_of_json(folder: Path, small: Path) -> None:
     *table, last = done.stdout.splitlines()
     told = json.loads(last)
     assert len(table) == 8 + len(told["stages"])
-    assert table[1 + len(told["stages"])].startswith("at 20 contacts per owner and morning")
+    assert table[1 + len(told["stages"])].startswith("at 2 contacts per owner and morning")
     assert told["data"] == "small"
     assert {row["stage"] for row in told["stages"]} == set(STAGES)
     assert set(told["overall"]) >= {"log_loss", "base_log_loss", "mean_score", "base_rate", "log_loss_gain_low"}
