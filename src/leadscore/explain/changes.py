@@ -9,7 +9,7 @@ import numpy as np
 
 from leadscore.errors import ModelError
 from leadscore.explain.reasons import LEAST, MOST_REASONS
-from leadscore.model.funnel_model import ABOVE, BELOW
+from leadscore.model.typical import ABOVE, BELOW
 
 if TYPE_CHECKING:
     from leadscore.explain.grounds import Row

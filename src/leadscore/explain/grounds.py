@@ -19,7 +19,7 @@ import numpy as np
 
 from leadscore.explain.wording import Words, words_of
 from leadscore.history import MISSING
-from leadscore.model.funnel_model import UNKNOWN
+from leadscore.model.typical import UNKNOWN
 
 if TYPE_CHECKING:
     from leadscore.features import Column

@@ -14,8 +14,9 @@ from leadscore.baselines import BaseRate
 from leadscore.config import funnel_of
 from leadscore.errors import ModelError
 from leadscore.history import Vocabulary
-from leadscore.model.funnel_model import FunnelModel, Typical
+from leadscore.model.funnel_model import FunnelModel
 from leadscore.model.stage import StageModel
+from leadscore.model.typical import Typical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
