@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 # What is typical of a stage is read from at most so many examples, spread evenly over all.
 TYPICAL_EXAMPLES = 20_000
-# A share differs from another if it does by more than this many standard errors; more than the usual two, because
-# examples of one lead resemble each other.
-NOISE = 3.0
+# A share differs from another if it does by more than this many standard errors.
+NOISE = 2.0
 # Sorts of a number: below the typical one, at it, above it, unknown. Each name of a category is a sort of its own.
 BELOW, AT, ABOVE, UNKNOWN = range(4)
 
