@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from leadscore.backtest import judge, learn_until
-from leadscore.examples import Examples, known_by
+from leadscore.backtest import Backtest, judge, learn_until
+from leadscore.examples import Examples, known_by, learning_examples
 from leadscore.funnel import open_stays
 from leadscore.history import History, read_history
 from leadscore.history.zone import micros
 from leadscore.labels import reached
-from leadscore.metrics import Ordering, auc, log_loss
+from leadscore.metrics import Ordering, Resamples, auc, calibration_error, log_loss, log_losses
+from leadscore.peers import scores_of
 
 if TYPE_CHECKING:
     from leadscore.metrics import Judged
 
+RESAMPLES = 1_000
 CUT = micros(datetime(2012, 1, 10, tzinfo=UTC))
 # Floors of the AUC on these very entries: one quick fixed setting of LightGBM.
 FLOORS = {
@@ -49,15 +51,17 @@ def first_entries(history: History) -> Examples:
     return Examples(stays.lead[first], stays.begin[first], np.zeros(len(first), np.bool_))
 
 
-def judged_entries(history: History, n_jobs: int) -> tuple[Judged, pd.DataFrame]:
+def judged_entries(history: History, n_jobs: int) -> tuple[Backtest, pd.DataFrame]:
     """The model on the entries at and after the cut, and base rates of the entries that had ended by it."""
+    examples = learning_examples(history)
     entries = first_entries(history)
     past = entries.of(entries.as_of <= CUT)
     known = known_by(reached(history, past.lead, past.as_of), past.as_of, history.funnel, CUT)[:, -1]
     stage = history.at(past.lead, past.as_of).steps.stage
     base = pd.DataFrame({"stage": stage, "approved": known}).dropna().groupby("stage")["approved"].mean()
-    model = learn_until(history, CUT, n_jobs)
-    return judge(history, model, entries.of(entries.as_of >= CUT)), base.to_frame()
+    model = learn_until(history, CUT, n_jobs, examples)
+    judged = judge(history, model, entries.of(entries.as_of >= CUT))
+    return Backtest((CUT,), (model,), judged, examples), base.to_frame()
 
 
 def table(judged: Judged, base: pd.DataFrame) -> pd.DataFrame:
@@ -73,6 +77,31 @@ def table(judged: Judged, base: pd.DataFrame) -> pd.DataFrame:
     ]
     everyone = {"stage": "all", **_row(outcome, probability, rate), "auc": float(np.mean([row["auc"] for row in rows]))}
     return pd.DataFrame([*rows, everyone])
+
+
+def against_baselines(history: History, past: Backtest, n_jobs: int) -> pd.DataFrame:
+    """Log loss and calibration error of the win over all entries: of the model, and of each baseline."""
+    judged = past.judged
+    ripe = ~np.isnan(judged.outcome[:, -1])
+    outcome, lead = judged.outcome[ripe, -1].astype(np.float64), judged.lead[ripe]
+    ours = judged.probability[ripe, -1]
+    rows = [{"by": "model", "log_loss": log_loss(outcome, ours), "calibration_error": calibration_error(outcome, ours)}]
+    for scores in scores_of(history, past, n_jobs):
+        if scores.probability is not None:
+            theirs = scores.probability[ripe, -1]
+            gain = log_losses(outcome, theirs) - log_losses(outcome, ours)
+            better = Resamples.of(lead, RESAMPLES).mean(gain)
+            rows.append(
+                {
+                    "by": scores.name,
+                    "log_loss": log_loss(outcome, theirs),
+                    "calibration_error": calibration_error(outcome, theirs),
+                    "model_better_by": better.value,
+                    "low": better.low,
+                    "high": better.high,
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def _row(
@@ -97,10 +126,16 @@ def main() -> None:
     parser.add_argument("--n-jobs", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    figures = table(*judged_entries(read_history(arguments.folder), arguments.n_jobs))
+    history = read_history(arguments.folder)
+    past, base = judged_entries(history, arguments.n_jobs)
+    figures, baselines = table(past.judged, base), against_baselines(history, past, arguments.n_jobs)
     print(figures.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
     print("In the row of all, auc is the mean over the stages.")
-    print(json.dumps({"stages": figures.drop(columns="auc_floor").set_index("stage").to_dict("index")}))
+    print(baselines.to_string(index=False, float_format=lambda value: f"{value:.4f}", na_rep=""))
+    stages = figures.drop(columns="auc_floor").set_index("stage").to_dict("index")
+    # JSON knows no NaN.
+    told = json.loads(baselines.set_index("by").to_json(orient="index", double_precision=15))
+    print(json.dumps({"stages": stages, "baselines": told}))
 
 
 if __name__ == "__main__":
