@@ -314,6 +314,48 @@ def test_of_two_promotions_at_once_one_is_told_to_compare_again(three: None) -> 
     assert champions() == {CHAMPION: 2}
 
 
+RIVAL = """
+import sys
+from leadscore.errors import RegistryError
+from leadscore.gate import Rule, Verdict
+from leadscore.registry import contenders, promote
+contest = contenders(int(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    promote(contest, Verdict((Rule("log loss", True, "the same"),), "as it is", "as it is"))
+    print("promoted")
+except RegistryError as error:
+    print(error)
+"""
+
+
+def test_two_processes_that_promote_at_once_leave_one_champion_and_one_former(three: None) -> None:
+    rivals = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", RIVAL, version],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for version in ("2", "3")
+    ]
+    for rival in rivals:
+        assert rival.stdout is not None
+        assert rival.stdout.readline() == "ready\n"
+    for rival in rivals:
+        assert rival.stdin is not None
+        rival.stdin.write("go\n")
+        rival.stdin.flush()
+    told = [rival.communicate()[0].strip() for rival in rivals]
+
+    assert told.count("promoted") == 1
+    assert sum("in the meantime" in each for each in told) == 1
+    winner = 2 if told[0] == "promoted" else 3
+    assert champions() == {CHAMPION: winner}
+    assert rollback() == Handover(1, former=winner)
+
+
 def test_without_a_champion_the_next_promotion_has_no_former_one(three: None) -> None:
     with connected() as client:
         client.delete_registered_model_alias(NAME, CHAMPION)
