@@ -28,7 +28,7 @@ help: ## list the targets
 	@echo "  DATA=<folder>       the data set (default $(DATA)); QUARANTINE=1 sets its bad rows aside;"
 	@echo "  KNOWN_UNTIL=<time>  end of its recorded history, where its funnel.toml does not say it;"
 	@echo "  VERSION=<n>         for promote; FORCE=<reason> puts it in service though the gate holds it back;"
-	@echo "  OUT=<file>.csv or .parquet and AS_OF=<time> for rank; PORT=<n> for mlflow;"
+	@echo "  OUT=<file>.csv or .parquet and AS_OF=<time> for rank; REPORT=<file>.html for train; PORT=<n> for mlflow;"
 	@echo "  BPIC2012=<folder>   with the log, for bpic2012 and bench-outcome (default $(BPIC2012));"
 	@echo "  OLIST=<folder>      with the tables, for olist (default $(OLIST));"
 	@echo "  PYTHON=<program>    to make .venv with; ARGS='...' for pytest"
@@ -41,8 +41,8 @@ demo: .venv/.installed ## sample if it is missing, train, rank: ends with the to
 sample: .venv/.installed ## write data/sample again, byte for byte
 	$(PY) pipelines/simulate.py data/sample
 
-train: .venv/.installed ## learn from DATA; log the run and register the model as a candidate
-	$(PY) pipelines/train.py $(READING)
+train: .venv/.installed ## learn from DATA; write a report, log the run, register the model as a candidate
+	$(PY) pipelines/train.py $(READING) $(if $(REPORT),--report $(REPORT))
 
 rank: .venv/.installed ## every open lead of DATA, likeliest first, to ranked/ or OUT
 	$(PY) pipelines/rank.py $(READING) $(if $(OUT),--out $(OUT)) $(if $(AS_OF),--as-of $(AS_OF))

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split()  # type: ignore[index]
-MADE = (".venv/", "models/", "ranked/", "build/")
+MADE = (".venv/", "models/", "ranked/", "reports/", "build/")
 
 
 @pytest.fixture(scope="module")

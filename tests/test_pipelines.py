@@ -58,7 +58,7 @@ def test_train_prints_the_figures_of_every_stage_and_says_what_stands_where(fold
     assert "observed" in printed[0]
     assert "the model is better by" in printed[7]
     assert "leadscore version 1 is champion" in (folder / "train.err").read_text()
-    assert {path.name for path in folder.iterdir()} == {"models", "train.out", "train.err"}
+    assert {path.name for path in folder.iterdir()} == {"models", "reports", "train.out", "train.err"}
     assert {path.name for path in (folder / "models").iterdir()} == {"mlflow.db", "artifacts"}
 
 

@@ -159,7 +159,9 @@ def test_a_run_holds_figures_plots_and_the_documentation_of_the_columns(one: Can
         table = pd.read_csv(client.download_artifacts(one.run_id, "figures.csv"))
 
     stages = trained.model.funnel.later_stages
-    assert found == {"columns.csv", "figures.csv"} | {f"plots/{n}_{stage}.png" for n, stage in enumerate(stages, 1)}
+    assert found == {"columns.csv", "figures.csv", "report.html"} | {
+        f"plots/{n}_{stage}.png" for n, stage in enumerate(stages, 1)
+    }
     assert list(columns["name"]) == [column.name for column in trained.model.columns_]
     assert columns["meaning"].notna().all()
     assert set(table["stage"]) == set(stages)

@@ -51,7 +51,7 @@ def stage_figure(judged: Judged, model: FunnelModel, place: int) -> Figure:
         for axes in (left, middle):
             axes.text(0.5, 0.5, "no outcome known yet", ha="center", transform=axes.transAxes, **SMALL)
     importance(right, model, place)
-    figure.suptitle(_title(judged, place, outcome, lead), fontsize=12)
+    figure.suptitle(_title(judged, place, outcome, lead), fontsize=12, parse_math=False)
     return figure
 
 

@@ -15,6 +15,7 @@ from leadscore.plots import stage_figure
 from leadscore.registry import record
 from leadscore.registry.connection import connected, experiment_id, model_name
 from leadscore.registry.versions import CHAMPION, champion_of, registered_model
+from leadscore.report import report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,11 +40,14 @@ class Candidate:
         The MLflow run with its settings, figures and plots.
     is_champion : bool
         Whether it went into service at once, for want of a champion.
+    report : str
+        The report of the run as HTML; empty where nothing was trained.
     """
 
     version: int
     run_id: str
     is_champion: bool
+    report: str = ""
 
 
 def log_training(trained: Trained, history: History, name: str) -> Candidate:
@@ -66,12 +70,14 @@ def log_training(trained: Trained, history: History, name: str) -> Candidate:
             mlflow.log_params(record.params(trained, history, name))
             mlflow.log_metrics(record.metrics(trained))
             _log_files(trained)
+            html = report(trained, history, name, run_id=run.info.run_id, trained_at=1_000 * run.info.start_time)
+            mlflow.log_text(html, "report.html")
             about = record.about(trained, history, name) | {"run_id": run.info.run_id}
             version = _log_model(trained.model, about)
         first = champion_of(registered_model(client)) is None
         if first:
             client.set_registered_model_alias(model_name(), CHAMPION, str(version))
-    return Candidate(version, run.info.run_id, first)
+    return Candidate(version, run.info.run_id, first, html)
 
 
 def _log_files(trained: Trained) -> None:

@@ -1,0 +1,278 @@
+"""The first screen: what the list brings beside what the team could do without it, and whether to trust it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from leadscore.funnel import open_leads
+from leadscore.peers import BASE_RATE, LOGISTIC, NAIVE_BAYES, OLDEST, RECENT
+from leadscore.report.figures import over_all
+from leadscore.report.words import between, counted, day, figure, listed, of_100, percent
+
+if TYPE_CHECKING:
+    from leadscore.findings import Leak
+    from leadscore.history import History
+    from leadscore.metrics import Interval
+    from leadscore.peers import Peer
+    from leadscore.training import Trained
+
+OURS = "in order of this model's probability"
+IN_ORDER = {
+    BASE_RATE: "in order of the current stage alone",
+    NAIVE_BAYES: "in order of naive Bayes, as in Odoo",
+    LOGISTIC: "in order of a logistic regression",
+    RECENT: "most recently touched first",
+    OLDEST: "oldest first",
+}
+SHORT = IN_ORDER | {BASE_RATE: "the current stage alone", NAIVE_BAYES: NAIVE_BAYES, LOGISTIC: LOGISTIC}
+# Orders that a team without a score works in.
+WITHOUT_SCORE = (BASE_RATE, RECENT, OLDEST)
+BETTER, WORSE, ALIKE = "the model is better", "the model is worse", "no clear difference"
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A warning: in a few words, and what to do about it."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What an order of the list brings.
+
+    Attributes
+    ----------
+    label : str
+        The order.
+    of_100 : str
+        Of 100 contacts, how many reached the handoff.
+    between : str
+        The interval; empty without one.
+    held : str
+        What the model is beside it, beyond chance; empty for the model itself.
+    width, low, high : float
+        Percent of the widest bar; those of the interval 0 without one.
+    served : bool
+        Whether the list is served in this order.
+    """
+
+    label: str
+    of_100: str
+    between: str
+    held: str
+    width: float
+    low: float
+    high: float
+    served: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The first screen.
+
+    Attributes
+    ----------
+    warnings : tuple of Warned
+        None if there is nothing to warn of.
+    stage : str
+        The handoff's second stage, which the list is for.
+    days : int
+        Its horizon.
+    found : str
+        Of 100 leads contacted from the top of the list as it is served, how many reached it; a dash without any.
+    between : str
+        The interval of that, in words; empty without one.
+    without : str
+        What it would be in the orders of a team without a score.
+    verdict : str
+        Which orders the model is better than, beyond chance.
+    bars : tuple of Bar
+        The model and every baseline.
+    contacts, capacity, recall : str
+        How many contacts that was, how many a day each owner makes, and the share that was found of those to find.
+    said : str
+        Whether its probabilities were right on average, in a sentence; empty where that is not known.
+    off : str
+        The stages of which they clearly were not, in a sentence; empty without any.
+    tiles : tuple of (str, str, str)
+        What else a reader wants at once: a heading, a figure, and what it is.
+    """
+
+    warnings: tuple[Warned, ...]
+    stage: str
+    days: int
+    found: str
+    between: str
+    without: str
+    verdict: str
+    bars: tuple[Bar, ...]
+    contacts: str
+    capacity: str
+    recall: str
+    said: str
+    off: str
+    tiles: tuple[tuple[str, str, str], ...]
+
+
+def headline(trained: Trained, history: History, trained_at: int | None) -> Headline:
+    """The first screen of a training run."""
+    funnel, ours = history.funnel, trained.findings.handoff
+    place = handoff_place(trained)
+    by_name = {peer.name: peer for peer in trained.peers}
+    # What was judged are the trees; where they are not in service, the list is in order of the base rate.
+    in_service = not trained.model.stages_[place].serves_base_rate
+    served = ours if in_service or BASE_RATE not in by_name else by_name[BASE_RATE].handoff
+    without = [by_name[name] for name in WITHOUT_SCORE if name in by_name and (in_service or name != BASE_RATE)]
+    return Headline(
+        warnings=warned(trained),
+        stage=funnel.later_stages[place],
+        days=funnel.horizons[place],
+        found=of_100(served.precision.value),
+        between=between(served.precision, of_100),
+        without=_without(without),
+        verdict=_verdict(trained.peers),
+        bars=_bars(trained, in_service=in_service),
+        contacts=counted(served.contacts),
+        capacity=counted(funnel.owner.capacity),
+        recall=percent(served.recall.value),
+        said=_said(trained, place) if in_service else "",
+        off=_off(trained),
+        tiles=_tiles(trained, history, place, trained_at),
+    )
+
+
+def handoff_place(trained: Trained) -> int:
+    """The stage that the list is for, as a place in ``funnel.later_stages``."""
+    funnel = trained.model.funnel
+    return funnel.later_stages.index(funnel.funnel.handoff[1])
+
+
+def warned(trained: Trained) -> tuple[Warned, ...]:
+    """What whoever is about to trust the model must know first."""
+    found, least = trained.findings, trained.model.funnel.lightgbm.min_outcome_leads
+    warnings = [_leak(leak) for leak in found.leaks]
+    for name, stage in zip(trained.model.funnel.later_stages, trained.model.stages_, strict=True):
+        if stage.fallback:
+            text = (
+                f"{counted(stage.n_reached)} leads are known to have reached {name} and {counted(stage.n_not_reached)} "
+                f"not to have; at least {least} of either are needed. Until then its probability is that of the "
+                "current stage."
+            )
+            warnings.append(Warned(f"Too few outcomes: {name}", text))
+        elif name in found.no_signal:
+            text = (
+                "On later time the trees did not clearly beat the rate of the current stage, so that rate is served: "
+                "leads at the same stage are not told apart."
+            )
+            warnings.append(Warned(f"No signal: {name}", text))
+    return tuple(warnings)
+
+
+def _leak(leak: Leak) -> Warned:
+    return Warned(
+        f"Leak? {leak.stage} from {leak.current}",
+        f"The outcome is told too well to be true (AUC {leak.auc:.3f}); {percent(leak.share)} of the skill comes from "
+        f"the column {leak.column} alone. Check that it is known at the time, and not filled in afterwards.",
+    )
+
+
+def _without(peers: list[Peer]) -> str:
+    known = [peer for peer in peers if not math.isnan(peer.handoff.precision.value)]
+    parts = [f"{IN_ORDER[peer.name]} {of_100(peer.handoff.precision.value)}" for peer in known]
+    if parts:
+        label, _, number = parts[0].rpartition(" ")
+        parts[0] = f"{label} it would be {number}"
+    return listed(parts) if parts else ""
+
+
+def _verdict(peers: tuple[Peer, ...]) -> str:
+    sentences = []
+    for held, before, after in (
+        (BETTER, "The model is better than", " by more than chance explains"),
+        (WORSE, "It is worse than", " by more than chance explains"),
+        (ALIKE, "It is neither clearly better nor clearly worse than", ""),
+    ):
+        names = [SHORT[peer.name] for peer in peers if _held(peer.precision_gain) == held]
+        sentences += [f"{before} {listed(names)}{after}."] if names else []
+    return " ".join(sentences)
+
+
+def _held(gain: Interval) -> str:
+    if gain.low > 0:
+        return BETTER
+    return WORSE if gain.high < 0 else ALIKE
+
+
+def _bars(trained: Trained, *, in_service: bool) -> tuple[Bar, ...]:
+    rows = [(OURS, trained.findings.handoff.precision, "", in_service)]
+    for peer in trained.peers:
+        served = peer.name == BASE_RATE and not in_service
+        rows.append((IN_ORDER[peer.name], peer.handoff.precision, _held(peer.precision_gain), served))
+    ends = [end for _, share, _, _ in rows for end in (share.value, share.high) if not math.isnan(end)]
+    widest = max(ends, default=0.0) or 1.0
+    return tuple(_bar(label, share, held, widest, served=served) for label, share, held, served in rows)
+
+
+def _bar(label: str, share: Interval, held: str, widest: float, *, served: bool) -> Bar:
+    width, low, high = (round(100 * float(np.nan_to_num(end)) / widest, 2) for end in _ends(share))
+    return Bar(label, of_100(share.value), between(share, of_100), held, width, low, high, served)
+
+
+def _ends(share: Interval) -> tuple[float, float, float]:
+    return share.value, share.low, share.high
+
+
+def _said(trained: Trained, place: int) -> str:
+    row = over_all(trained)[place]
+    said, observed, order = (figure(row, name) for name in ("mean_score", "base_rate", "auc"))
+    if math.isnan(observed.value):
+        return ""
+    ends = between(observed, percent)
+    found = (
+        f"Over all leads open on those mornings it said {percent(said.value)} on average; "
+        f"{percent(observed.value)}{f' ({ends})' if ends else ''} got there."
+    )
+    if math.isnan(order.value):
+        return found
+    return (
+        f"{found} Of two leads, one of which got there, it put the right one first {of_100(order.value)} times of 100."
+    )
+
+
+def _off(trained: Trained) -> str:
+    parts = []
+    for row, model in zip(over_all(trained), trained.model.stages_, strict=True):
+        said, observed = (figure(row, name) for name in ("mean_score", "base_rate"))
+        apart = said.low > observed.high or said.high < observed.low
+        if apart and not model.serves_base_rate:
+            parts.append(f"{row['stage']} ({percent(said.value)} said, {percent(observed.value)} observed)")
+    return f"On average its probabilities were clearly off for {listed(parts)}." if parts else ""
+
+
+def _tiles(trained: Trained, history: History, place: int, trained_at: int | None) -> tuple[tuple[str, str, str], ...]:
+    zone, judged = history.funnel.time.zone, trained.backtest.judged
+    stage = open_leads(history, history.known_until).steps.stage
+    on_list = int(np.count_nonzero(stage <= place))
+    mornings = np.unique(judged.as_of[~np.isnan(judged.outcome).all(axis=1)])
+    known = day(history.known_until, zone)
+    first, last = (day(int(moment), zone) for moment in (mornings[0], mornings[-1]))
+    trained_on = (
+        ("Known until", known, "the end of the recorded history that was learnt from")
+        if trained_at is None
+        else ("Trained", day(trained_at, zone), f"from what was known on {known}")
+    )
+    return (
+        ("Open leads", counted(len(stage)), f"{counted(on_list)} of them not yet {history.funnel.later_stages[place]}"),
+        trained_on,
+        (
+            "Judged on",
+            f"{counted(len(mornings))} mornings",
+            f"{first} to {last}, each later than what had been learnt from by then",
+        ),
+    )

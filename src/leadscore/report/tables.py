@@ -1,0 +1,159 @@
+"""The tables of the report."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+from dataclasses import dataclass
+from importlib.metadata import version as version_of
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from leadscore.metrics.resampling import SEED
+from leadscore.report.figures import by_current, over_all
+from leadscore.report.headline import IN_ORDER
+from leadscore.report.words import Cell, cell, counted, decimal, figure, minute, nats, percent, points, times
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from leadscore.config import Funnel
+    from leadscore.history import History
+    from leadscore.training import Trained
+
+# Column of `leadscore.metrics.figures`, heading, how it is written.
+FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("base_rate", "Observed", percent),
+    ("mean_score", "Said", percent),
+    ("auc", "AUC", decimal),
+    ("log_loss_gain", "Log loss gain", nats),
+    ("calibration_error", "Calibration error", percent),
+    ("lift_at_10", "Lift at 10 %", times),
+)
+HEADINGS = ("Rows", "Leads", *(heading for _, heading, _ in FIGURES))
+PACKAGES = ("leadscore", "lightgbm", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "mlflow")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: its headings, and rows of as many cells; the first ``n_names`` of each row say what the row is of."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    n_names: int = 1
+
+
+def learnt_from(trained: Trained, history: History) -> Table:
+    """What the model has learnt from, in total."""
+    zone, examples = history.funnel.time.zone, trained.backtest.examples
+    first = minute(int(history.known.min()), zone)
+    rows = {
+        "Leads": counted(len(history)),
+        "Left out, because of do_not_score": counted(history.left_out),
+        "Touches": counted(len(history.touches)),
+        "Changes of stage": counted(len(history.steps.lead)),
+        "First lead known": first,
+        "Known until": minute(history.known_until, zone),
+        "Examples (a lead at a moment) with a known outcome": counted(trained.n_examples),
+        "Leads that the examples are of": counted(len(np.unique(examples.lead))),
+        "Last outcome learnt from": minute(trained.model.trained_until_, zone),
+    }
+    return Table(("", ""), tuple((Cell(name), Cell(text)) for name, text in rows.items()))
+
+
+def outcomes(trained: Trained) -> Table:
+    """What each stage's model has learnt from, and what is served."""
+    funnel, rows = trained.model.funnel, []
+    for name, days, stage in zip(funnel.later_stages, funnel.horizons, trained.model.stages_, strict=True):
+        numbers = (stage.n_examples, stage.n_reached, stage.n_not_reached, stage.rounds)
+        served = "rate of the current stage" if stage.serves_base_rate else "trees"
+        rows.append((Cell(name), Cell(counted(days)), *(Cell(counted(n)) for n in numbers), Cell(served)))
+    headings = ("To reach", "Within days", "Examples", "Leads that did", "Leads that did not", "Trees", "Served")
+    return Table(headings, tuple(rows))
+
+
+def stages(trained: Trained) -> Table:
+    """Figures of each stage to reach, over all leads that had not passed it."""
+    horizons = trained.model.funnel.horizons
+    rows = [
+        (Cell(row["stage"], f"within {days} days"), *_figures(row))
+        for row, days in zip(over_all(trained), horizons, strict=True)
+    ]
+    return Table(("To reach", *HEADINGS), tuple(rows))
+
+
+def stages_by_current(trained: Trained) -> Table:
+    """Figures of each stage to reach, per current stage."""
+    rows = [(Cell(row["stage"]), Cell(row["current"]), *_figures(row)) for row in by_current(trained)]
+    return Table(("To reach", "Current stage", *HEADINGS), tuple(rows), n_names=2)
+
+
+def _figures(row: Mapping[str, Any]) -> tuple[Cell, ...]:
+    counts = (Cell(counted(row["n"])), Cell(counted(row["leads"])))
+    return (*counts, *(cell(figure(row, name), written) for name, _, written in FIGURES))
+
+
+def baselines(trained: Trained) -> Table:
+    """The model and every baseline on the same examples."""
+    found = trained.findings
+    ours = (
+        Cell("this model"),
+        Cell(decimal(found.overall["log_loss"])),
+        Cell(""),
+        cell(found.handoff.precision, percent),
+        Cell(""),
+        cell(found.handoff.recall, percent),
+    )
+    rows = [
+        (
+            Cell(peer.name, IN_ORDER[peer.name]),
+            Cell(decimal(peer.log_loss)),
+            cell(peer.loss_gain, nats),
+            cell(peer.handoff.precision, percent),
+            cell(peer.precision_gain, points),
+            cell(peer.handoff.recall, percent),
+        )
+        for peer in trained.peers
+    ]
+    headings = ("", "Log loss", "The model is better by", "Precision at capacity", "The model is better by", "Found")
+    return Table(headings, (ours, *rows))
+
+
+def settings(funnel: Funnel) -> Table:
+    """Every setting, under its name in ``funnel.toml``."""
+    dumped = funnel.model_dump(mode="json")
+    # A database address may hold a password, and a report is passed on.
+    dumped["source"] = {name: value and "(not shown)" for name, value in dumped["source"].items()}
+    return Table(("Setting", "Value"), tuple((Cell(name), Cell(value)) for name, value in _flat(dumped)))
+
+
+def _flat(section: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in section.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def origin(trained: Trained, history: History, name: str, run_id: str | None) -> Table:
+    """Where the model comes from, and what to do to get it again."""
+    zone = history.funnel.time.zone
+    rows = {
+        "Data": name,
+        "Fingerprint of the data": history.fingerprint(),
+        "Known until": minute(history.known_until, zone),
+        "Cuts of the judging": "; ".join(minute(cut, zone) for cut in trained.backtest.cuts),
+        "Seed of the trees": str(trained.model.funnel.lightgbm.seed),
+        "Seed of the intervals": str(SEED),
+        "Python": platform.python_version(),
+        **{package: version_of(package) for package in PACKAGES},
+    }
+    rows |= {"MLflow run": run_id} if run_id is not None else {}
+    return Table(("", ""), tuple((Cell(each), Cell(text)) for each, text in rows.items()))
+
+
+def command(name: str) -> str:
+    """What learns the same again, beside the data set folder."""
+    return f"make train DATA={shlex.quote(name)}"
