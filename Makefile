@@ -19,7 +19,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sample train rank evaluate promote rollback mlflow bpic2012 olist test test-slow check bench-features bench-scale bench-outcome bench-honesty bench-reasons clean
+.PHONY: help demo sample train rank evaluate recalibrate tune promote rollback mlflow bpic2012 olist test test-slow check bench-features bench-scale bench-outcome bench-honesty bench-reasons clean
 
 help: ## list the targets
 	@echo "make <target>, where a target is one of"
@@ -27,6 +27,7 @@ help: ## list the targets
 	@echo "and may be followed by"
 	@echo "  DATA=<folder>       the data set (default $(DATA)); QUARANTINE=1 sets its bad rows aside;"
 	@echo "  KNOWN_UNTIL=<time>  end of its recorded history, where its funnel.toml does not say it;"
+	@echo "  MINUTES=<n>         and TRIALS=<n> for tune (default 30 minutes);"
 	@echo "  VERSION=<n>         for promote; FORCE=<reason> puts it in service though the gate holds it back;"
 	@echo "  OUT=<file>.csv or .parquet and AS_OF=<time> for rank; REPORT=<file>.html for train; PORT=<n> for mlflow;"
 	@echo "  BPIC2012=<folder>   with the log, for bpic2012 and bench-outcome (default $(BPIC2012));"
@@ -49,6 +50,12 @@ rank: .venv/.installed ## every open lead of DATA, likeliest first, to ranked/ o
 
 evaluate: .venv/.installed ## judge the recipe on later time of DATA; ends with a line of JSON
 	$(PY) pipelines/evaluate.py $(READING)
+
+recalibrate: .venv/.installed ## fit the champion's calibration anew on recent outcomes; register a candidate
+	$(PY) pipelines/recalibrate.py $(READING)
+
+tune: .venv/.installed ## search settings inside the training time of DATA for MINUTES or TRIALS; go on where it stopped
+	$(PY) pipelines/tune.py $(READING) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(TRIALS),--trials $(TRIALS))
 
 promote: .venv/.installed ## hold the newest version, or VERSION, against the champion on DATA; put it in service
 	$(PY) pipelines/promote.py $(READING) $(if $(VERSION),--version $(VERSION)) $(if $(FORCE),--force "$(FORCE)")

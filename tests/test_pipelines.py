@@ -146,4 +146,4 @@ def test_a_script_is_short(name: str) -> None:
 
 
 def test_every_script_is_called_here() -> None:
-    assert {"train", "rank", "evaluate", "promote", "rollback", "simulate"} == set(NAMES)
+    assert {"train", "rank", "evaluate", "recalibrate", "tune", "promote", "rollback", "simulate"} == set(NAMES)

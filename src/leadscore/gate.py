@@ -2,7 +2,9 @@
 
 The worked example: mornings from 2025-03-01 are ripe. The champion learnt from labels that ended by 2025-02-10, so it
 is judged as it is. The candidate learnt from labels that ended by 2025-06-01: for it stands a twin, which is the same
-recipe learnt from labels that had ended by 2025-03-01.
+recipe learnt from labels that had ended by 2025-03-01. Another candidate is the champion recalibrated on labels that
+ended by 2025-06-01: the trees of its twin learn from labels that had ended by 2025-02-10, and its calibration from
+those that had ended by 2025-03-01.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from leadscore.metrics import (
     precision_difference,
     worked,
 )
+from leadscore.recalibration import recalibrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,9 +125,13 @@ def _judged(
     if model.trained_until_ <= first_morning:
         return judge(read_so, model, mornings), "as it is"
     log.info("a model learnt from some of the mornings: its recipe is learnt again from what was known before")
-    twin = learn_until(read_so, first_morning, n_jobs)
+    # No later than the model's own: the trees of a recalibrated model may be old, and its twin's must not be younger.
+    twin = learn_until(read_so, min(first_morning, model.grown_until_), n_jobs)
     unsure = [name for name, stage in zip(model.funnel.later_stages, model.stages_, strict=True) if stage.no_signal]
-    return judge(read_so, twin.serving_base_rates(unsure), mornings), "a twin learnt before the first morning judged"
+    twin, how = twin.serving_base_rates(unsure), "a twin learnt before the first morning judged"
+    if model.recalibrated_:
+        twin, how = recalibrate(read_so, twin, n_jobs, first_morning).model, f"{how}, recalibrated by then"
+    return judge(read_so, twin, mornings), how
 
 
 def as_read_by(history: History, model: FunnelModel) -> History:

@@ -54,6 +54,10 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         What is typical of each current stage, from the examples that base rates are taken from.
     trained_until_ : int
         End of the last label learnt from, in microseconds since 1970 UTC.
+    grown_until_ : int
+        End of the last label that the trees learnt from: earlier where calibration has been fitted anew since.
+    recalibrated_ : bool
+        Whether it has.
     """
 
     vocabulary_: Vocabulary
@@ -61,6 +65,8 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     base_rate_: BaseRate
     typical_: Typical
     trained_until_: int
+    grown_until_: int
+    recalibrated_: bool
 
     def __init__(self, funnel: Funnel, n_jobs: int = 1) -> None:
         self.funnel = funnel
@@ -96,7 +102,8 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         weight = np.ones(len(y)) if sample_weight is None else sample_weight
         X, y, weight = X[np.flatnonzero(learnt)], y[learnt], weight[learnt]
         self.vocabulary_ = fit_vocabulary(X, self.funnel.features.min_category_leads)
-        self.trained_until_ = self._last_label_end(X.as_of, y)
+        self.trained_until_ = self.grown_until_ = self._last_label_end(X.as_of, y)
+        self.recalibrated_ = False
         learning = self._learning(X, weight)
         self.typical_ = Typical.of(learning.X, y, X.steps.stage, counted[learnt], self.columns_)
         stages = []

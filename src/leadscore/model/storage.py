@@ -82,6 +82,8 @@ def load_model(folder: Path, n_jobs: int = 1) -> FunnelModel:
     model.base_rate_.rates_ = np.array(description["base_rates"], np.float64)
     model.typical_ = _typical(description["typical"], model)
     model.trained_until_ = description["trained_until"]
+    model.grown_until_ = description["grown_until"]
+    model.recalibrated_ = description["recalibrated"]
     model.stages_ = tuple(_stage(folder, place, each) for place, each in enumerate(description["stages"]))
     return model
 
@@ -107,6 +109,8 @@ def _described(model: FunnelModel) -> dict[str, Any]:
         "base_rates": model.base_rate_.rates_.tolist(),
         "typical": _typical_described(model.typical_),
         "trained_until": model.trained_until_,
+        "grown_until": model.grown_until_,
+        "recalibrated": model.recalibrated_,
         "stages": [
             {
                 "stage": name,

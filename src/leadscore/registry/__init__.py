@@ -6,6 +6,7 @@ Where ``MLFLOW_TRACKING_URI`` is not set, runs and versions stand in ``models/ml
 """
 
 from leadscore.registry.connection import model_name
+from leadscore.registry.recalibrated import log_recalibration
 from leadscore.registry.runs import Candidate, log_training
 from leadscore.registry.versions import Contenders, Handover, contenders, load_champion, promote, rollback
 
@@ -15,6 +16,7 @@ __all__ = [
     "Handover",
     "contenders",
     "load_champion",
+    "log_recalibration",
     "log_training",
     "model_name",
     "promote",

@@ -73,7 +73,7 @@ def log_training(trained: Trained, history: History, name: str) -> Candidate:
             html = report(trained, history, name, run_id=run.info.run_id, trained_at=1_000 * run.info.start_time)
             mlflow.log_text(html, "report.html")
             about = record.about(trained, history, name) | {"run_id": run.info.run_id}
-            version = _log_model(trained.model, about)
+            version = log_model(trained.model, about)
         first = champion_of(registered_model(client)) is None
         if first:
             client.set_registered_model_alias(model_name(), CHAMPION, str(version))
@@ -89,7 +89,8 @@ def _log_files(trained: Trained) -> None:
         mlflow.log_figure(picture, f"plots/{place + 1}_{record.clean(stage)}.png")
 
 
-def _log_model(model: FunnelModel, about: Mapping[str, Any]) -> int:
+def log_model(model: FunnelModel, about: Mapping[str, Any]) -> int:
+    """Log a model to the run under way and register it; its version."""
     with TemporaryDirectory() as folder:
         saved = Path(folder) / "funnel_model"
         save_model(model, saved, about)
