@@ -1,7 +1,8 @@
 """BPI Challenge 2012 by an honest protocol: who is approved within 30 days of entering a stage.
 
 Learnt from what was known on 2012-01-10, judged on the first entries into each stage from then on that are ripe
-by the end of the log. Prints a table and, last, one line of JSON.
+by the end of the log. The same model and baselines also order the list of the handoff, on every morning of that time,
+for as many contacts as `funnel.toml` says. Prints tables and, last, one line of JSON.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import json
 import logging
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,18 +20,20 @@ import numpy as np
 import pandas as pd
 
 from leadscore.backtest import Backtest, judge, learn_until
-from leadscore.examples import Examples, known_by, learning_examples
+from leadscore.examples import Examples, judging_examples, known_by, learning_examples
 from leadscore.funnel import open_stays
 from leadscore.history import History, read_history
 from leadscore.history.zone import micros
 from leadscore.labels import reached
-from leadscore.metrics import Ordering, Resamples, auc, calibration_error, log_loss, log_losses
-from leadscore.peers import scores_of
+from leadscore.metrics import Ordering, Resamples, auc, calibration_error, log_loss, log_losses, worked
+from leadscore.peers import peers, scores_of
 
 if TYPE_CHECKING:
-    from leadscore.metrics import Judged
+    from leadscore.metrics import Judged, Worked
 
 RESAMPLES = 1_000
+# Capacity is leads in a day: a list that is worked on fewer mornings would leave days without contacts.
+MORNINGS_EVERY_DAYS = 1
 CUT = micros(datetime(2012, 1, 10, tzinfo=UTC))
 # Floors of the AUC on these very entries: one quick fixed setting of LightGBM.
 FLOORS = {
@@ -104,6 +108,48 @@ def against_baselines(history: History, past: Backtest, n_jobs: int) -> pd.DataF
     return pd.DataFrame(rows)
 
 
+def on_mornings(history: History, past: Backtest) -> Backtest:
+    """The same model on all leads open on each morning at and after the cut."""
+    (cut,), (model,) = past.cuts, past.models
+    judged = judge(history, model, judging_examples(history, cut, MORNINGS_EVERY_DAYS))
+    judging = history.funnel.judging.model_copy(update={"resamples": RESAMPLES})
+    return replace(past, judged=replace(judged, funnel=history.funnel.model_copy(update={"judging": judging})))
+
+
+def at_capacity(history: History, past: Backtest, n_jobs: int) -> pd.DataFrame:
+    """Precision at capacity on the list of the handoff: in order of the model, and of each baseline.
+
+    Parameters
+    ----------
+    past : Backtest
+        What `on_mornings` gives.
+    """
+    judged = past.judged
+    place = history.funnel.stages.index(history.funnel.funnel.handoff[1]) - 1
+    ours = worked(judged, judged.probability[:, place], RESAMPLES)
+    theirs = [
+        {
+            "by": peer.name,
+            **_contacts(peer.handoff),
+            "model_better_by": peer.precision_gain.value,
+            "low": peer.precision_gain.low,
+            "high": peer.precision_gain.high,
+        }
+        for peer in peers(history, past, n_jobs)
+    ]
+    return pd.DataFrame([{"by": "model", **_contacts(ours)}, *theirs])
+
+
+def _contacts(handoff: Worked) -> dict[str, float]:
+    return {
+        "contacts": handoff.contacts,
+        "precision": handoff.precision.value,
+        "precision_low": handoff.precision.low,
+        "precision_high": handoff.precision.high,
+        "found": handoff.recall.value,
+    }
+
+
 def _row(
     outcome: np.typing.NDArray[np.float64],
     probability: np.typing.NDArray[np.float64],
@@ -129,13 +175,22 @@ def main() -> None:
     history = read_history(arguments.folder)
     past, base = judged_entries(history, arguments.n_jobs)
     figures, baselines = table(past.judged, base), against_baselines(history, past, arguments.n_jobs)
+    lists = at_capacity(history, on_mornings(history, past), arguments.n_jobs)
     print(figures.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
     print("In the row of all, auc is the mean over the stages.")
-    print(baselines.to_string(index=False, float_format=lambda value: f"{value:.4f}", na_rep=""))
+    for each in (baselines, lists):
+        print(each.to_string(index=False, float_format=lambda value: f"{value:.4f}", na_rep=""))
+    handoff = history.funnel.funnel.handoff[1]
+    print(
+        f"The lower table: {history.funnel.owner.capacity} contacts each morning among the leads before {handoff}; "
+        f"precision is the share that reached it within {history.funnel.horizon_days[handoff]} days."
+    )
     stages = figures.drop(columns="auc_floor").set_index("stage").to_dict("index")
     # JSON knows no NaN.
-    told = json.loads(baselines.set_index("by").to_json(orient="index", double_precision=15))
-    print(json.dumps({"stages": stages, "baselines": told}))
+    told, worked_lists = (
+        json.loads(each.set_index("by").to_json(orient="index", double_precision=15)) for each in (baselines, lists)
+    )
+    print(json.dumps({"stages": stages, "baselines": told, "at_capacity": worked_lists}))
 
 
 if __name__ == "__main__":
