@@ -56,7 +56,7 @@ def build(loaded: Loaded) -> History:
 def features(history: History) -> list[Feature]:
     """The columns asked for."""
     kinds = history.vocabulary.kinds
-    return [*(touch_counts("kind", kinds, days) for days in WINDOWS_DAYS), days_since_last("kind", kinds)]
+    return [touch_counts("kind", kinds, *WINDOWS_DAYS), days_since_last("kind", kinds)]
 
 
 def found(history: History, loaded: Loaded) -> Float32s:

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from leadscore.config import Funnel
     from leadscore.features.matrix import Block
     from leadscore.history import Snapshot, Vocabulary
-    from leadscore.history.touches import Channel
+    from leadscore.history.touches import Channel, Windows
 
 WEEK, WEEKS_BEFORE = 7, 28
 # A number that somebody has rounded was estimated, not computed.
-ROUND = (5, 10, 50, 100, 500, 1_000, 5_000, 10_000)
+ROUND = np.array((5.0, 10, 50, 100, 500, 1_000, 5_000, 10_000))[:, None]
 # Topics: what a column is about, beside the attributes and the kinds of touch.
 STAGE, TIME_IN_STAGE, STEPS_BACK, ALL_TOUCHES = "stage", "time in stage", "steps back", "touches"
 VALUE, LAST_KIND, LAST_AGENT, CALENDAR = "value of touches", "last touch", "last agent", "calendar"
@@ -82,8 +82,9 @@ def _category(seen: Snapshot, name: str) -> Block:
 
 def _roundness(seen: Snapshot, name: str) -> Block:
     number = seen.number(name)
-    divided = sum((np.mod(number, divisor) == 0).astype(np.float64) for divisor in ROUND)
-    return np.where(np.isnan(number), np.nan, divided)
+    divided: Block = np.add.reduce(np.logical_not(np.mod(number, ROUND)), axis=0, dtype=np.float64)
+    np.copyto(divided, np.nan, where=np.isnan(number))
+    return divided
 
 
 def _standing(funnel: Funnel) -> Iterator[Feature]:
@@ -109,8 +110,8 @@ def _standing(funnel: Funnel) -> Iterator[Feature]:
         )
         for state in states
     )
-    stages = [*range(len(funnel.stages) - 1), funnel.lost_code]
-    yield Feature(spent, lambda seen: seen.steps.days_spent()[:, stages])
+    stages = np.array([*range(len(funnel.stages) - 1), funnel.lost_code])
+    yield Feature(spent, lambda seen: seen.steps.days_spent().take(stages, axis=1))
     yield Feature(
         (Column("steps_back", "steps", "how often the lead went back to an earlier stage", STEPS_BACK),),
         lambda seen: seen.steps.steps_back(),
@@ -122,10 +123,7 @@ def _standing(funnel: Funnel) -> Iterator[Feature]:
 
 
 def _touches(channel: Channel, names: tuple[str, ...], windows: tuple[int, ...]) -> Iterator[Feature]:
-    for days in windows:
-        yield touch_counts(channel, names, days)
-    columns = tuple(Column(f"{name}_all", "touches", f"{_what(name)} in all", _what(name)) for name in names)
-    yield Feature(columns, lambda seen: seen.touches.count(channel))
+    yield touch_counts(channel, names, *windows, None)
     yield days_since_last(channel, names)
     columns = tuple(
         Column(
@@ -136,12 +134,22 @@ def _touches(channel: Channel, names: tuple[str, ...], windows: tuple[int, ...])
     yield Feature(columns, lambda seen: seen.touches.days_since_first(channel))
 
 
-def touch_counts(channel: Channel, names: tuple[str, ...], days: int) -> Feature:
-    """Touches of each channel that became known in ``(as_of - days, as_of]``."""
+def touch_counts(channel: Channel, names: tuple[str, ...], *windows: int | None) -> Feature:
+    """Touches of each channel that became known in ``(as_of - days, as_of]`` of each window; of None, in all."""
     columns = tuple(
-        Column(f"{name}_{days}d", "touches", f"{_what(name)} in the last {days} days", _what(name)) for name in names
+        Column(f"{name}_{_span(days)}", "touches", f"{_what(name)} {_in_the_last(days)}", _what(name))
+        for days in windows
+        for name in names
     )
-    return Feature(columns, lambda seen: seen.touches.count(channel, days))
+    return Feature(columns, lambda seen: seen.touches.count(channel, windows))
+
+
+def _span(days: int | None) -> str:
+    return "all" if days is None else f"{days}d"
+
+
+def _in_the_last(days: int | None) -> str:
+    return "in all" if days is None else f"in the last {days} days"
 
 
 def days_since_last(channel: Channel, names: tuple[str, ...]) -> Feature:
@@ -164,15 +172,15 @@ def _what(name: str) -> str:
 
 
 def _rhythm(windows: tuple[int, ...]) -> Iterator[Feature]:
-    for days in windows:
-        meaning = f"calendar days with a touch in the last {days} days"
-        column = Column(f"active_days_{days}d", "days", meaning, ALL_TOUCHES)
-        yield Feature((column,), partial(_active_days, days=days))
-        meaning = f"sum of the values of touches in the last {days} days"
-        column = Column(f"value_{days}d", "as in the source", meaning, VALUE)
-        yield Feature((column,), partial(_value_sum, days=days))
-    yield Feature((Column("active_days_all", "days", "calendar days with a touch in all", ALL_TOUCHES),), _active_days)
-    yield Feature((Column("value_all", "as in the source", "sum of the values of all touches", VALUE),), _value_sum)
+    columns: list[Column] = []
+    for days in (*windows, None):
+        meaning = f"calendar days with a touch {_in_the_last(days)}"
+        columns.append(Column(f"active_days_{_span(days)}", "days", meaning, ALL_TOUCHES))
+        meaning = (
+            "sum of the values of all touches" if days is None else f"sum of the values of touches {_in_the_last(days)}"
+        )
+        columns.append(Column(f"value_{_span(days)}", "as in the source", meaning, VALUE))
+    yield Feature(tuple(columns), partial(_days_and_values, windows=(*windows, None)))
     gaps = (
         Column("gap_mean", "days", "mean time between touches; NaN with fewer than two", ALL_TOUCHES),
         Column(
@@ -199,24 +207,26 @@ def _rhythm(windows: tuple[int, ...]) -> Iterator[Feature]:
     yield Feature((column,), _week_against_before)
 
 
-def _active_days(seen: Snapshot, days: int | None = None) -> Block:
-    return seen.touches.active_days(days)
-
-
-def _value_sum(seen: Snapshot, days: int | None = None) -> Block:
-    return seen.touches.value_sum(days)
+def _days_and_values(seen: Snapshot, windows: Windows) -> Block:
+    block = np.empty((len(seen), len(windows), 2))
+    block[:, :, 0] = seen.touches.active_days(windows)
+    block[:, :, 1] = seen.touches.value_sum(windows)
+    return block
 
 
 def _gaps(seen: Snapshot) -> Block:
-    mean, deviation, longest = seen.touches.gap_days()
-    silence = seen.touches.days_since_last("any")[:, 0]
-    in_gaps = np.divide(silence, mean, out=np.full(len(mean), np.nan), where=mean > 0)
-    return np.column_stack((mean, deviation, longest, in_gaps))
+    mean_deviation_longest = seen.touches.gap_days()
+    mean, silence = mean_deviation_longest[0], seen.touches.days_since_last("any")[:, 0]
+    block = np.empty((4, len(mean)))
+    block[:3], block[3] = mean_deviation_longest, np.nan
+    np.divide(silence, mean, out=block[3], where=mean > 0)
+    return block.T
 
 
 def _week_against_before(seen: Snapshot) -> Block:
-    week, month = seen.touches.count("any", WEEK), seen.touches.count("any", WEEKS_BEFORE)
-    return week - (month - week) / (WEEKS_BEFORE / WEEK - 1)
+    week, month = seen.touches.count("any", (WEEK, WEEKS_BEFORE))[:, :, 0].T
+    difference: Block = week - (month - week) / (WEEKS_BEFORE / WEEK - 1)
+    return difference
 
 
 def _last(vocabulary: Vocabulary) -> Iterator[Feature]:
@@ -237,10 +247,5 @@ def _calendar(parts: tuple[str, ...]) -> Iterator[Feature]:
         "weekday": ("weekday", "0 to 6", "weekday of as_of, local time; 0 is Monday"),
         "month": ("month", "1 to 12", "month of as_of, local time"),
     }
-    for part in parts:
-        place = list(meaning).index(part)
-        yield Feature((Column(*meaning[part], CALENDAR),), partial(_local_time, place=place))
-
-
-def _local_time(seen: Snapshot, place: int) -> Block:
-    return seen.local_time()[place]
+    columns = tuple(Column(*meaning[part], CALENDAR) for part in parts)
+    yield Feature(columns, lambda seen: seen.local_time(parts))

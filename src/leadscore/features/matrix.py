@@ -56,7 +56,7 @@ class Feature:
     columns : tuple of Column
         In order.
     compute : callable
-        Snapshot to an array of shape (n_examples, n_columns), or (n_examples,) for one column.
+        Snapshot to an array of shape (n_examples, ...), whose other axes hold the columns in order.
     """
 
     columns: tuple[Column, ...]
@@ -73,18 +73,24 @@ def matrix(features: Sequence[Feature], snapshot: Snapshot, n_jobs: int = 1) -> 
 
     Examples are computed in parts that fit the cache, on ``n_jobs`` threads; neither changes a bit.
     """
-    width = len(columns_of(features))
+    width = sum(len(feature.columns) for feature in features)
     X = np.empty((len(snapshot), width), np.float32)
 
     def fill(part: tuple[slice | Int64s, Snapshot]) -> int:
         rows, examples = part
+        apart = not isinstance(rows, slice)
+        into = np.empty((len(examples), width), np.float32) if apart else X[rows]
         begin = 0
         for feature in features:
             end = begin + len(feature.columns)
             block = feature.compute(examples)
-            X[rows, begin:end] = block if block.ndim == 2 else block[:, None]
+            if block.ndim == 1:
+                into[:, begin] = block
+            else:
+                into[:, begin:end].reshape(block.shape)[...] = block
             begin = end
-
+        if apart:
+            X[rows] = into
         return len(examples)
 
     with progress("features", "examples", len(snapshot), hidden=len(snapshot) < WORTH_WATCHING) as bar:

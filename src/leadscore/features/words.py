@@ -24,7 +24,7 @@ def fit_vocabulary(snapshot: Snapshot, min_leads: int) -> Vocabulary:
     last, before = snapshot[_last_of_lead(snapshot)], snapshot.vocabulary
     has_kind = np.zeros(len(before.kinds), np.int64)
     for _, part in last.parts():
-        has_kind += (part.touches.count("kind") > 0).sum(axis=0)
+        has_kind += (part.touches.count("kind")[:, 0] > 0).sum(axis=0)
     nobody = before.agents.index(MISSING)
     return Vocabulary(
         kinds=kinds_of(_often(before.kinds, has_kind, min_leads)),

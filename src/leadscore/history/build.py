@@ -18,8 +18,10 @@ from leadscore.history.touches import VALUE_UNIT
 from leadscore.history.vocabulary import OTHER, Vocabulary, names_of, recode
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from leadscore.config import Funnel
-    from leadscore.history.line import Float64s, Int32s, Int64s
+    from leadscore.history.line import Bools, Float64s, Int32s, Int64s
     from leadscore.history.tables import ChangeTable, LeadTable, Tables, TouchTable, TransitionTable
 
 log = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ def build_history(tables: Tables, funnel: Funnel) -> History:
 def _by_id(leads: LeadTable) -> Int64s:
     """Rows of the leads that may be scored, in order of ``lead_id``."""
     order: Int64s = np.arange(len(leads.ids))
-    if np.any(leads.ids[1:] < leads.ids[:-1]):
+    if (leads.ids[1:] < leads.ids[:-1]).any():
         order = pc.sort_indices(pa.array(leads.ids, pa.large_string())).to_numpy().astype(np.int64)
     return order[~leads.do_not_score[order]]
 
@@ -96,12 +98,15 @@ def _touches(table: TouchTable, place: Int32s, n_leads: int, vocabulary: Vocabul
 
 
 def _fixed_point(value: Float64s) -> Int64s:
-    return np.rint(np.nan_to_num(value) * VALUE_UNIT).astype(np.int64)
+    fixed: Int64s = np.rint(np.where(np.isnan(value), 0.0, value) * VALUE_UNIT).astype(np.int64)
+    return fixed
 
 
 def _check_sums(line: Touches) -> None:
     if line.value is None or not len(line):
         return
+    if max(int(line.value.max()), -int(line.value.min())) * len(line) < 2**61:
+        return  # however they are shared among the leads
     lead = np.flatnonzero(np.diff(line.start))
     most = np.add.reduceat(np.abs(line.value).astype(np.float64), line.start[lead])
     too_large = lead[most >= 2.0**62]
@@ -127,7 +132,7 @@ def _steps(table: TransitionTable, place: Int32s, created: Int64s) -> Steps:
     newest = newest_known(lead, occurred, stage)
     lead, occurred, stage, known = lead[newest], occurred[newest], stage[newest], known[newest]
     first = _first_of_lead(lead)
-    step = stage != np.where(first, 0, np.roll(stage, 1))
+    step = stage != np.where(first, 0, _one_later(stage))
     log.info(
         "%d transitions: %d steps, %d older than what was known, %d repeats",
         n_transitions,
@@ -143,13 +148,20 @@ def _steps(table: TransitionTable, place: Int32s, created: Int64s) -> Steps:
         occurred=occurred,
         stage=stage,
         # A step may be older than the CRM's record of its lead.
-        since=np.where(first, np.minimum(created[lead], occurred), np.roll(occurred, 1)),
-        left=np.where(first, np.int8(0), np.roll(stage, 1)),
+        since=np.where(first, np.minimum(created[lead], occurred), _one_later(occurred)),
+        left=np.where(first, np.int8(0), _one_later(stage)),
     )
 
 
-def _first_of_lead(lead: Int32s) -> np.typing.NDArray[np.bool_]:
-    return np.concatenate(([True], lead[1:] != lead[:-1]))[: len(lead)]
+def _first_of_lead(lead: Int32s) -> Bools:
+    first = np.ones(len(lead), np.bool_)
+    np.not_equal(lead[1:], lead[:-1], out=first[1:])
+    return first
+
+
+def _one_later(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Each row's value in the row after it; in the first row any."""
+    return np.concatenate((column[-1:], column[:-1]))
 
 
 def _changes(table: ChangeTable, place: Int32s, n_leads: int, names: tuple[str, ...] | None) -> Changes:

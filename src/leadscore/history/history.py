@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from leadscore.history.line import span_of
 from leadscore.history.snapshot import Snapshot
 from leadscore.history.vocabulary import Vocabulary, recode
 from leadscore.history.zone import standard_offset
@@ -99,8 +100,9 @@ class History:
         leads, moments = np.asarray(lead, np.int64), np.asarray(as_of, np.int64)
         if leads.ndim != 1 or leads.shape != moments.shape:
             raise ValueError(f"lead and as_of must be as long as each other, got {leads.shape} and {moments.shape}")
-        if len(leads) and not (leads.min() >= 0 and leads.max() < len(self)):
-            raise ValueError(f"lead must be in 0 to {len(self) - 1}, got {leads.min()} to {leads.max()}")
+        first, last = span_of(leads)
+        if first < 0 or last >= len(self):
+            raise ValueError(f"lead must be in 0 to {len(self) - 1}, got {first} to {last}")
         return Snapshot(leads, moments, self)
 
     def coded(self, vocabulary: Vocabulary) -> History:
@@ -120,7 +122,8 @@ class History:
             changes=self.changes
             | {
                 name: replace(
-                    line, value=recode(line.value.astype(np.int32), old.categories[name], names[name], np.int32)
+                    line,
+                    value=recode(line.value.astype(np.int32, copy=False), old.categories[name], names[name], np.int32),
                 )
                 for name, line in self.changes.items()
                 if name in names

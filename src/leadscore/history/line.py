@@ -10,6 +10,7 @@ The worked example of this package: lead A has calls known on 2024-03-04 09:00 a
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -30,12 +31,24 @@ Strings = npt.NDArray[np.object_]
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND
 DAY = 24 * HOUR
+# An array: numpy takes longer to convert a Python number than to divide the columns of one lead by it.
+ONE_DAY: Float64s = np.array(float(DAY))
 
 # A sort key holds the lead's place in its block above 52 bits of microseconds (142 years).
 TIME_BITS = 52
 LEADS_PER_KEY = 1 << (63 - TIME_BITS)
 
 SomeLine = TypeVar("SomeLine", bound="Line")
+# The first and the last of some leads.
+Span = tuple[int, int]
+
+
+def span_of(lead: Int64s) -> Span:
+    """The first and the last of some leads; of none, (0, -1)."""
+    if len(lead) == 1:
+        only = int(lead[0])
+        return only, only
+    return (int(lead.min()), int(lead.max())) if len(lead) else (0, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +74,12 @@ class Search:
     place: Int64s
 
     def positions(self, moment: Int64s) -> Int64s:
-        """Row of the line after the last event known at each moment, shape (n_examples,)."""
+        """Row after the last event known at each moment, counted from ``begin``; shape (..., n_examples)."""
         # side="right": what is known at as_of counts. Lead A at 2024-03-04 09:00:00 sees the call known at
         # 09:00:00.000000 and no later one. Moments before the first event or after the last are moved to
         # them, so that a moment never runs into another lead's part of the key.
         within = np.minimum(np.maximum(moment - self.origin, 0), self.span)
-        found: Int64s = self.keys.searchsorted(self.place + within, side="right")
-        return found + self.begin
+        return self.keys.searchsorted(self.place + within, side="right")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,27 +106,30 @@ class Line:
         return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
 
     def positions(self, lead: Int64s, moment: Int64s) -> Int64s:
-        """Row after the last event of ``lead`` known at ``moment``, shape (n_examples,).
+        """Row after the last event of ``lead`` known at ``moment``, shape (..., n_examples).
 
         Always in ``start[lead]`` to ``start[lead + 1]``, so the events known are the rows from ``start[lead]``
         up to it. Leads that lie further apart than one sort key reaches are searched block by block.
         """
-        found = np.empty(len(lead), np.int64)
+        found = np.empty(moment.shape, np.int64)
         block = lead // LEADS_PER_KEY
         order = np.argsort(block, kind="stable")
         for rows in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
-            found[rows] = self.search(lead[rows]).positions(moment[rows])
+            search = self.search(lead[rows], span_of(lead[rows]))
+            found[..., rows] = search.positions(moment[..., rows]) + search.begin
         return found
 
-    def search(self, lead: Int64s) -> Search:
+    def search(self, lead: Int64s, span: Span) -> Search:
         """What is needed to find positions of these leads at any moments; they must fit one sort key.
 
         Parameters
         ----------
         lead : ndarray of int64, shape (n_examples,)
             Less than `LEADS_PER_KEY` apart.
+        span : tuple of int
+            The first of them and the last.
         """
-        first, last = (int(lead.min()), int(lead.max())) if len(lead) else (0, -1)
+        first, last = span
         start = self.start[first : last + 2]
         begin, end = int(start[0]), int(start[-1])
         if begin == end:
@@ -139,7 +154,7 @@ class Line:
 
 @dataclass(slots=True)
 class Positions:
-    """Positions of examples in one line, each searched once.
+    """Positions of examples in a stretch of one line: the events of all leads from the first to the last.
 
     It does not know the snapshot that asks: a snapshot that it knew would live until the garbage collector came,
     which the parts of a large history cannot wait for.
@@ -150,26 +165,54 @@ class Positions:
         What is searched.
     lead, as_of : ndarray of int64, shape (n_examples,)
         The examples.
+    span : tuple of int
+        The first and the last of the leads.
+    stretch : slice
+        Rows of the line. All other rows are counted from where it begins.
+    begin, end : ndarray of int64, shape (n_examples,)
+        Row of the first event of each lead, and row after its last event known at ``as_of``.
     """
 
     line: Line
     lead: Int64s
     as_of: Int64s
+    span: Span
+    stretch: slice = field(init=False)
+    begin: Int64s = field(init=False)
+    end: Int64s = field(init=False)
     _search: Search | None = None
-    _found: dict[int, Int64s] = field(default_factory=dict)
 
-    def at(self, days_back: int = 0) -> Int64s:
-        """Row of the line after the last event known at ``as_of - days_back`` days, shape (n_examples,)."""
-        if days_back not in self._found:
-            self._found[days_back] = self._positions(self.as_of - days_back * DAY)
-        return self._found[days_back]
+    def __post_init__(self) -> None:
+        start, (first, last) = self.line.start, self.span
+        self.stretch = slice(int(start[first]), int(start[last + 1]))
+        self.begin = start.take(self.lead) - self.stretch.start
+        self.end = self._rows(self.as_of)
 
-    def _positions(self, moment: Int64s) -> Int64s:
-        if len(self.lead) and self.lead.max() - self.lead.min() >= LEADS_PER_KEY:
-            return self.line.positions(self.lead, moment)
+    def before(self, days: tuple[int | None, ...]) -> Int64s:
+        """Row after the last event known so many days before ``as_of``, shape (n_days, n_examples).
+
+        None, which stands last, is before all events of the lead.
+        """
+        rows = self._rows(self.as_of - _micros(days))
+        return np.concatenate((rows, self.begin[None])) if None in days else rows
+
+    def _rows(self, moment: Int64s) -> Int64s:
+        first, last = self.span
+        if first == last:
+            # The events of one lead are in order of time already; "right", as in a search among keys.
+            return self.line.known[self.stretch].searchsorted(moment, side="right")
+        if last - first >= LEADS_PER_KEY:
+            far_apart: Int64s = self.line.positions(self.lead, moment) - self.stretch.start
+            return far_apart
         if self._search is None:
-            self._search = self.line.search(self.lead)
+            self._search = self.line.search(self.lead, self.span)
         return self._search.positions(moment)
+
+
+@cache
+def _micros(days: tuple[int | None, ...]) -> Int64s:
+    """Days in microseconds, without None; shape (n_days, 1)."""
+    return np.array([each for each in days if each is not None], np.int64)[:, None] * DAY
 
 
 @dataclass(frozen=True, slots=True)

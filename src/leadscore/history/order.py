@@ -1,7 +1,8 @@
 """The order of a line of time: events sorted by (lead, known time), and which of them are news.
 
 Sorting deals the rows, chunk by chunk, into blocks of leads and then sorts each block. A chunk and a block fit the
-cache, and their columns travel with them, so that the time per row does not grow with the number of rows.
+cache, and their columns travel with them, so that the time per row does not grow with the number of rows. Leads that
+are one block need no dealing.
 """
 
 from __future__ import annotations
@@ -54,17 +55,22 @@ def by_lead_and_time(
     n_blocks = -(-n_leads // LEADS_PER_KEY)
     if n_blocks > MOST_BLOCKS:
         raise ValueError(f"{n_leads} leads; one line holds at most {MOST_BLOCKS * LEADS_PER_KEY}")
-    start = np.zeros(n_leads + 1, np.int64)
     if not n_leads or not len(lead):
-        return start, known[:0], [column[:0] for column in columns]
+        return np.zeros(n_leads + 1, np.int64), known[:0], [column[:0] for column in columns]
     origin = int(known.min())
+    if n_blocks == 1:
+        return _one_block(lead, known, origin, n_leads, columns)
+    start = np.zeros(n_leads + 1, np.int64)
     edges, key, dealt = _deal(lead, known, origin, n_blocks, columns)
 
     def sort(block: int) -> None:
         rows = slice(edges[block], edges[block + 1])
         first = block * LEADS_PER_KEY
         place = np.arange(min(LEADS_PER_KEY, n_leads - first))
-        _sort_block(key[rows], [column[rows] for column in dealt])
+        order = _order(key[rows], [column[rows] for column in dealt])
+        if order is not None:
+            for column in (key, *dealt):
+                column[rows] = column[rows].take(order)
         start[first : first + len(place)] = edges[block] + key[rows].searchsorted(place << TIME_BITS)
         key[rows] &= (1 << TIME_BITS) - 1
         key[rows] += origin
@@ -72,6 +78,19 @@ def by_lead_and_time(
     _on_all_cores(sort, range(n_blocks))
     n_events = start[n_leads] = edges[n_blocks]
     return start, key[:n_events], [column[:n_events] for column in dealt]
+
+
+def _one_block(
+    lead: Int32s, known: Int64s, origin: int, n_leads: int, columns: Sequence[Column]
+) -> tuple[Int64s, Int64s, list[Column]]:
+    if lead.min() < 0:
+        kept = lead >= 0
+        lead, known, columns = lead[kept], known[kept], [column[kept] for column in columns]
+    # A lead alone is in order of time as it is.
+    key = known if n_leads == 1 else (lead.astype(np.int64) << TIME_BITS) + (known - origin)
+    rows, order = [known, *columns], _order(key, columns)
+    known, *ordered = rows if order is None else [column[order] for column in rows]
+    return starts(lead, n_leads), known, ordered
 
 
 def _deal(
@@ -109,8 +128,10 @@ def _deal(
     return edges, key, dealt
 
 
-def _sort_block(key: Int64s, columns: Sequence[Column]) -> None:
-    """Sort the rows of one block in place."""
+def _order(key: Int64s, columns: Sequence[Column]) -> Int64s | None:
+    """The order of rows by key and, where it is equal, by the columns; None where they stand in it."""
+    if (key[1:] > key[:-1]).all():
+        return None
     order = np.argsort(key)
     ordered = key.take(order)
     same = ordered[1:] == ordered[:-1]
@@ -118,9 +139,7 @@ def _sort_block(key: Int64s, columns: Sequence[Column]) -> None:
         tied = np.flatnonzero(np.concatenate((same, [False])) | np.concatenate(([False], same)))
         equal = order[tied]
         order[tied] = equal[np.lexsort((*(column[equal] for column in reversed(columns)), ordered[tied]))]
-    key[:] = ordered
-    for column in columns:
-        column[:] = column.take(order)
+    return order
 
 
 def _on_all_cores(work: Callable[[int], None], pieces: range) -> None:
@@ -134,7 +153,9 @@ def _on_all_cores(work: Callable[[int], None], pieces: range) -> None:
 
 def _before(counts: Int64s) -> Int64s:
     """Running totals before each count, and the total of all at the end."""
-    return np.concatenate(([0], np.cumsum(counts)))
+    before = np.zeros(len(counts) + 1, np.int64)
+    counts.cumsum(out=before[1:])
+    return before
 
 
 def starts(lead: Int32s, n_leads: int) -> Int64s:
@@ -144,7 +165,7 @@ def starts(lead: Int32s, n_leads: int) -> Int64s:
 
 def lead_of(start: Int64s) -> Int32s:
     """Lead of each sorted row, the inverse of `starts`; shape (n_rows,)."""
-    return np.repeat(np.arange(len(start) - 1, dtype=np.int32), np.diff(start))
+    return np.arange(len(start) - 1, dtype=np.int32).repeat(start[1:] - start[:-1])
 
 
 def newest_known(lead: Int32s, occurred: Int64s, rank: npt.NDArray[np.generic]) -> Bools:
@@ -153,8 +174,8 @@ def newest_known(lead: Int32s, occurred: Int64s, rank: npt.NDArray[np.generic]) 
     An old event recorded late is not. Of events that occurred at the same moment the one of higher ``rank``
     is newer; of equal ones the first to be known.
     """
-    if not len(lead):
-        return np.empty(0, np.bool_)
+    if ((occurred[1:] > occurred[:-1]) | (lead[1:] != lead[:-1])).all():
+        return np.ones(len(lead), np.bool_)
     order = np.lexsort((rank, occurred, lead))
     same = np.concatenate(
         (

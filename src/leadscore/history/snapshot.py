@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leadscore.history.line import DAY, LEADS_PER_KEY, Positions
+from leadscore.history.line import LEADS_PER_KEY, ONE_DAY, Positions, span_of
 from leadscore.history.steps import StepsKnown
 from leadscore.history.touches import TouchesKnown
 from leadscore.history.vocabulary import MISSING
@@ -17,9 +17,11 @@ from leadscore.history.zone import local_time
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy.typing as npt
+
     from leadscore.config import Funnel
     from leadscore.history.history import History
-    from leadscore.history.line import Changes, Float64s, Int32s, Int64s, Line
+    from leadscore.history.line import Changes, Float64s, Int32s, Int64s, Line, Span
     from leadscore.history.vocabulary import Vocabulary
 
 # Running counts of about this many touches stay in the cache of one core.
@@ -60,6 +62,9 @@ class Snapshot:
 
         What they read of the history fits the cache. Nothing depends on how the examples are parted.
         """
+        if self._is_one_part():
+            yield slice(None), self
+            return
         order = None
         lead = self.lead
         if len(lead) and np.any(lead[1:] < lead[:-1]):
@@ -72,6 +77,15 @@ class Snapshot:
             yield rows, self[rows]
             begin = end
 
+    def _is_one_part(self) -> bool:
+        first, last = self._span
+        start = self._history.touches.start
+        return (
+            0 < len(self) <= EXAMPLES_PER_PART
+            and last - first < LEADS_PER_KEY
+            and int(start[last + 1]) - int(start[first]) <= TOUCHES_PER_PART
+        )
+
     def _part_end(self, lead: Int64s, begin: int) -> int:
         start = self._history.touches.start
         first = int(lead[begin])
@@ -81,10 +95,14 @@ class Snapshot:
         return begin + int(lead[begin:].searchsorted(past))
 
     def positions(self, line: Line) -> Positions:
-        """Where the examples stand in a line: rows after the last one known so many days before ``as_of``."""
+        """Where the examples stand in a line."""
         if id(line) not in self._found:
-            self._found[id(line)] = Positions(line, self.lead, self.as_of)
+            self._found[id(line)] = Positions(line, self.lead, self.as_of, self._span)
         return self._found[id(line)]
+
+    @cached_property
+    def _span(self) -> Span:
+        return span_of(self.lead)
 
     @property
     def funnel(self) -> Funnel:
@@ -104,7 +122,6 @@ class Snapshot:
             line=line,
             n_kinds=len(self.vocabulary.kinds),
             day_begins=self._history.day_begins,
-            lead=self.lead,
             as_of=self.as_of,
             positions=self.positions(line),
         )
@@ -113,14 +130,12 @@ class Snapshot:
     def steps(self) -> StepsKnown:
         """The steps known at ``as_of``."""
         line = self._history.steps
-        return StepsKnown(
-            line, self.funnel.lost_code, self.lead, self.as_of, self.created, end=self.positions(line).at()
-        )
+        return StepsKnown(line, self.funnel.lost_code, self.as_of, self.created, self.positions(line))
 
     def n_known(self) -> Int64s:
         """Touches, steps and changes known of each lead, shape (n_examples,)."""
         lines = (self._history.touches, self._history.steps, *self._history.changes.values())
-        found: Int64s = np.sum([self.positions(line).at() - line.start[self.lead] for line in lines], axis=0)
+        found: Int64s = np.sum([self.positions(line).end - self.positions(line).begin for line in lines], axis=0)
         return found
 
     @cached_property
@@ -131,26 +146,29 @@ class Snapshot:
     @property
     def days_since_created(self) -> Float64s:
         """Days since the lead was created, shape (n_examples,)."""
-        return (self.as_of - self.created) / DAY
+        return (self.as_of - self.created) / ONE_DAY
 
     def number(self, name: str) -> Float64s:
         """Value of an attribute at ``as_of``, NaN where none is known; shape (n_examples,)."""
         if name in self._history.numbers:
             return self._history.numbers[name][self.lead]
-        return self._changed(self._history.changes[name], np.nan).astype(np.float64)
+        return self._changed(self._history.changes[name], np.nan).astype(np.float64, copy=False)
 
     def category(self, name: str) -> Int32s:
         """Code of an attribute at ``as_of``, in ``vocabulary.categories``; shape (n_examples,)."""
         if name in self._history.categories:
             return self._history.categories[name][self.lead]
         missing = self.vocabulary.categories[name].index(MISSING)
-        return self._changed(self._history.changes[name], missing).astype(np.int32)
+        return self._changed(self._history.changes[name], missing).astype(np.int32, copy=False)
 
-    def _changed(self, line: Changes, missing: float) -> Float64s:
-        end = self.positions(line).at()
-        known = np.append(line.value, missing)
-        return np.where(end > line.start[self.lead], known[end - 1], missing)
+    def _changed(self, line: Changes, missing: float) -> npt.NDArray[np.generic]:
+        if not len(line):
+            return np.full(len(self), missing)
+        positions = self.positions(line)
+        value: npt.NDArray[np.generic] = line.value.take(positions.end + (positions.stretch.start - 1), mode="clip")
+        np.copyto(value, missing, where=positions.end == positions.begin)
+        return value
 
-    def local_time(self) -> tuple[Int64s, Int64s, Int64s]:
-        """Hour (0 to 23), weekday (Monday is 0) and month (1 to 12) of ``as_of`` in the funnel's time zone."""
-        return local_time(self.as_of, self.funnel.time.zone)
+    def local_time(self, parts: tuple[str, ...]) -> Int64s:
+        """Parts of ``as_of`` in the funnel's time zone, such as its ``hour``; shape (n_examples, n_parts)."""
+        return local_time(self.as_of, self.funnel.time.zone, parts)

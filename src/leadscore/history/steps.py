@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leadscore.history.line import DAY
+from leadscore.history.line import ONE_DAY
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from leadscore.history.line import Bools, Float64s, Int8s, Int64s, Steps
+    from leadscore.history.line import Bools, Float64s, Int8s, Int64s, Positions, Steps
 
 
 @dataclass(frozen=True)
@@ -28,73 +26,82 @@ class StepsKnown:
         The steps of all leads.
     lost : int
         Code of the lost state; every smaller code is a stage.
-    lead, as_of, created : ndarray of int64, shape (n_examples,)
-        The examples, and when each lead was created.
-    end : ndarray of int64, shape (n_examples,)
-        Row of ``line`` after the last step known at ``as_of``.
+    as_of, created : ndarray of int64, shape (n_examples,)
+        The moments, and when each lead was created.
+    positions : Positions
+        Where the examples stand in ``line``.
     """
 
     line: Steps
     lost: int
-    lead: Int64s
     as_of: Int64s
     created: Int64s
-    end: Int64s
+    positions: Positions
 
     @cached_property
-    def _moved(self) -> Bools:
-        return self.end > self.line.start[self.lead]
+    def _unmoved(self) -> Bools:
+        unmoved: Bools = self.positions.end == self.positions.begin
+        return unmoved
+
+    @property
+    def end(self) -> Int64s:
+        """Row of ``line`` after the last step known at ``as_of``, shape (n_examples,)."""
+        end: Int64s = self.positions.end + self.positions.stretch.start
+        return end
 
     @cached_property
     def stage(self) -> Int64s:
         """Code of the current stage, shape (n_examples,)."""
-        return np.where(self._moved, _at(self.line.stage, self.end - 1), 0)
+        stage = self._entered(self.line.stage)
+        np.copyto(stage, 0, where=self._unmoved)
+        return stage
 
     @cached_property
     def entered(self) -> Int64s:
         """When the lead entered its current stage, in microseconds since 1970 UTC; shape (n_examples,)."""
-        return np.where(self._moved, _at(self.line.occurred, self.end - 1), self.created)
+        entered = self._entered(self.line.occurred)
+        np.copyto(entered, self.created, where=self._unmoved)
+        return entered
 
-    @cached_property
+    def _entered(self, column: Int8s | Int64s) -> Int64s:
+        """The column at the last step known; anything where there is none."""
+        stretch = column[self.positions.stretch]
+        if not len(stretch):
+            return np.zeros(len(self.as_of), np.int64)
+        return stretch.take(self.positions.end - 1, mode="clip").astype(np.int64, copy=False)
+
+    @property
     def days_in_stage(self) -> Float64s:
         """Days since the lead entered its current stage, shape (n_examples,)."""
-        return (self.as_of - self.entered) / DAY
+        return (self.as_of - self.entered) / ONE_DAY
 
     @cached_property
-    def _stretch(self) -> slice:
-        if not len(self.lead):
-            return slice(0, 0)
-        return slice(int(self.line.start[self.lead.min()]), int(self.line.start[self.lead.max() + 1]))
+    def _totals(self) -> Int64s:
+        """Microseconds in each state that was left, steps to a smaller code, reopenings.
 
-    def _sum(self, per_step: npt.NDArray[np.generic]) -> Int64s:
-        """Sum over the steps known of each example, of a column of the stretch or several."""
-        running = np.zeros((len(per_step) + 1, *per_step.shape[1:]), np.int64)
-        np.cumsum(per_step, axis=0, out=running[1:])
-        begin = self.line.start[self.lead] - self._stretch.start
-        total: Int64s = running.take(self.end - self._stretch.start, axis=0) - running.take(begin, axis=0)
+        Of shape (n_examples, lost + 3).
+        """
+        rows = self.positions.stretch
+        stage, left = self.line.stage[rows], self.line.left[rows]
+        before = np.zeros((len(left) + 1, self.lost + 3), np.int64)
+        before[np.arange(1, len(before)), left] = self.line.occurred[rows] - self.line.since[rows]
+        np.less(stage, left, out=before[1:, -2])
+        np.equal(left, self.lost, out=before[1:, -1])
+        np.add.accumulate(before, axis=0, out=before)
+        total: Int64s = before.take(self.positions.end, axis=0) - before.take(self.positions.begin, axis=0)
         return total
 
     def steps_back(self) -> Int64s:
         """How often the lead went back to an earlier stage, shape (n_examples,)."""
-        left = self.line.left[self._stretch]
-        return self._sum((self.line.stage[self._stretch] < left) & (left != self.lost))
+        # Lost has the largest code, so that each reopening is a step to a smaller one.
+        return self._totals[:, -2] - self._totals[:, -1]
 
     def reopenings(self) -> Int64s:
         """How often the lead was lost and came back, shape (n_examples,)."""
-        return self._sum(self.line.left[self._stretch] == self.lost)
+        return self._totals[:, -1]
 
     def days_spent(self) -> Float64s:
         """Days spent in each state up to ``as_of``, this stay included; shape (n_examples, lost + 1)."""
-        left = self.line.left[self._stretch]
-        spent = np.zeros((len(left), self.lost + 1), np.int64)
-        spent[np.arange(len(left)), left] = self.line.occurred[self._stretch] - self.line.since[self._stretch]
-        total = self._sum(spent)
-        total[np.arange(len(total)), self.stage] += self.as_of - self.entered
-        return total / DAY
-
-
-def _at(column: Int8s | Int64s, row: Int64s) -> Int64s:
-    """``column[row]`` where the row exists; anything where it does not."""
-    if not len(column):
-        return np.zeros(len(row), np.int64)
-    return column.take(row, mode="clip").astype(np.int64)
+        spent = self._totals[:, :-2].copy()
+        spent[np.arange(len(spent)), self.stage] += self.as_of - self.entered
+        return spent / ONE_DAY

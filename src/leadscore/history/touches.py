@@ -1,26 +1,23 @@
-"""The touches that were known of some leads at their ``as_of``, read from running counts.
-
-A running count per channel over the line makes every windowed count one subtraction:
-touches in (as_of - w, as_of] = count[position(as_of)] - count[position(as_of - w)]. A channel is a kind of
-touch or a direction. The same counts say which touch of a channel was the last and the first.
-"""
+"""The touches that were known of some leads at their ``as_of``, read from running totals over their line."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from leadscore.history.line import DAY
+from leadscore.history.counts import Counts
+from leadscore.history.line import DAY, ONE_DAY
 
 if TYPE_CHECKING:
+    from leadscore.history.counts import Counted
     from leadscore.history.line import Bools, Float64s, Int16s, Int32s, Int64s, Positions, Touches, UInt64s
 
-Counted = npt.NDArray[np.unsignedinteger[Any]]
 Channel = Literal["kind", "direction", "any"]
+# Days before as_of; None, which stands last, for all that is known.
+Windows = tuple[int | None, ...]
 DIRECTIONS = ("inbound", "outbound")
 
 
@@ -33,53 +30,11 @@ VALUE_UNIT = 1_000_000
 
 
 @dataclass(frozen=True)
-class _Counts:
-    """Running counts of one set of channels over the touches of a stretch of leads.
-
-    Several counts share one number of 64 bits, each in a lane of its own: adding and subtracting the number adds
-    and subtracts them all. No lane runs over, because none counts more than there are touches.
-
-    Attributes
-    ----------
-    running : ndarray of uint64, shape (n_touches + 1, n_numbers)
-        Touches of each channel before each row.
-    lane : dtype
-        16 bits, or 32 for a stretch of more than 65,535 touches.
-    n_channels : int
-        Lanes in use.
-    known : ndarray of int64, shape (n_touches,)
-        Known times, channel after channel.
-    begin : ndarray of int64, shape (n_channels,)
-        Where each channel begins in ``known``.
-    """
-
-    running: UInt64s
-    lane: np.dtype[np.unsignedinteger[Any]]
-    n_channels: int
-    known: Int64s
-    begin: Int64s
-
-    @classmethod
-    def of(cls, channel: Int64s, known: Int64s, n_channels: int) -> _Counts:
-        """Count ``channel``, -1 for none, shape (n_touches,)."""
-        lane: np.dtype[np.unsignedinteger[Any]] = np.dtype(np.uint16 if len(channel) < 1 << 16 else np.uint32)
-        running = np.zeros((len(channel) + 1, -(-n_channels * lane.itemsize // 8)), np.uint64)
-        lanes = running.view(lane)
-        row = np.flatnonzero(channel >= 0)
-        lanes.reshape(-1)[(row + 1) * lanes.shape[1] + channel[row]] = 1
-        np.add.accumulate(running, axis=0, out=running)
-        order = np.argsort(channel.astype(np.int16), kind="stable")[len(channel) - len(row) :]
-        begin = np.concatenate(([0], np.cumsum(lanes[-1, : n_channels - 1], dtype=np.int64)))
-        return cls(running, lane, n_channels, known[order], begin)
-
-    def unpacked(self, packed: UInt64s) -> Counted:
-        """The counts in rows of ``running`` or their differences, shape (n, n_channels)."""
-        return packed.view(self.lane)[:, : self.n_channels]
-
-
-@dataclass(frozen=True)
 class TouchesKnown:
     """The touches known of each example at its ``as_of``; counts of touches, times in days.
+
+    A channel is a kind of touch or a direction. Everything is read at rows of a stretch of the line, the touches of
+    all leads from the first to the last: where a window opens, and the row after the last touch known.
 
     Attributes
     ----------
@@ -89,8 +44,8 @@ class TouchesKnown:
         Channels of ``kind``.
     day_begins : int
         Microseconds by which standard time is ahead of UTC.
-    lead, as_of : ndarray of int64, shape (n_examples,)
-        The examples.
+    as_of : ndarray of int64, shape (n_examples,)
+        The moments.
     positions : Positions
         Where the examples stand in ``line``.
     """
@@ -98,146 +53,203 @@ class TouchesKnown:
     line: Touches
     n_kinds: int
     day_begins: int
-    lead: Int64s
     as_of: Int64s
     positions: Positions
-    _read: dict[tuple[Channel, int | None], UInt64s] = field(default_factory=dict, repr=False, compare=False)
-
-    @cached_property
-    def _stretch(self) -> slice:
-        return slice(int(self._starts[0]), int(self._starts[-1]))
+    _opened: dict[Windows, Int64s] = field(default_factory=dict, repr=False, compare=False)
+    _counted: dict[Windows, Counted] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def _known(self) -> Int64s:
-        return self.line.known[self._stretch]
+        return self.line.known[self.positions.stretch]
 
     @cached_property
-    def _begin(self) -> Int64s:
-        begin: Int64s = self.line.start[self.lead] - self._stretch.start
-        return begin
+    def _n(self) -> Int64s:
+        """Touches known of each example, shape (n_examples,)."""
+        return self.positions.end - self.positions.begin
 
     @cached_property
-    def _starts(self) -> Int64s:
-        first, last = (int(self.lead.min()), int(self.lead.max())) if len(self.lead) else (0, -1)
-        return self.line.start[first : last + 2]
+    def _silent(self) -> Bools:
+        silent: Bools = self._n == 0
+        return silent
 
-    def _end(self, days_back: int = 0) -> Int64s:
-        end: Int64s = self.positions.at(days_back) - self._stretch.start
-        return end
-
-    @cached_property
-    def _by_kind(self) -> _Counts:
-        return _Counts.of(self.line.kind[self._stretch].astype(np.int64), self._known, self.n_kinds)
+    def _opens(self, windows: Windows) -> Int64s:
+        """Row at which each window opens, shape (n_windows, n_examples)."""
+        if windows not in self._opened:
+            self._opened[windows] = self.positions.before(windows)
+        return self._opened[windows]
 
     @cached_property
-    def _by_direction(self) -> _Counts:
-        said = self.line.direction
-        n = len(self._known)
-        direction = np.full(n, -1) if said is None else said[self._stretch].astype(np.int64) - 1
-        return _Counts.of(direction, self._known, len(DIRECTIONS))
+    def _counts(self) -> Counts:
+        kind, direction = self.line.kind[self.positions.stretch], self.line.direction
+        if direction is None:
+            return Counts.of(kind[None].astype(np.int64), self._known, self.n_kinds)
+        channel = np.empty((2, len(kind)), np.int64)
+        channel[0] = kind
+        channel[1] = direction[self.positions.stretch]
+        channel[1] += self.n_kinds
+        # A channel more than there are directions: the first is of touches of which none is said.
+        return Counts.of(channel, self._known, self.n_kinds + 1 + len(DIRECTIONS))
 
-    def _counts(self, channel: Channel) -> _Counts:
-        return self._by_kind if channel == "kind" else self._by_direction
+    def _lanes(self, channel: Channel) -> slice:
+        if channel == "kind":
+            return slice(self.n_kinds)
+        return slice(self.n_kinds + 1, self.n_kinds + 1 + len(DIRECTIONS))
 
-    def _upto(self, channel: Channel, days_back: int | None = 0) -> UInt64s:
-        """Touches before the position so many days before ``as_of``, or before the lead's first; in lanes."""
-        key = (channel, days_back)
-        if key not in self._read:
-            row = self._begin if days_back is None else self._end(days_back)
-            self._read[key] = self._counts(channel).running.take(row, axis=0)
-        return self._read[key]
+    @cached_property
+    def _upto_end(self) -> UInt64s:
+        return self._counts.upto(self.positions.end)
 
-    def count(self, channel: Channel, days: int | None = None) -> Counted | Int64s:
-        """Touches in ``(as_of - days, as_of]``, all known ones without ``days``; shape (n_examples, n_channels).
+    @cached_property
+    def _upto_begin(self) -> UInt64s:
+        return self._counts.upto(self.positions.begin)
+
+    def count(self, channel: Channel, windows: Windows = (None,)) -> Counted | Int64s:
+        """Touches in each ``(as_of - days, as_of]``, shape (n_examples, n_windows, n_channels).
 
         Of a kind or a direction they are unsigned: add them, but do not subtract.
         """
         if channel == "any":
-            return (self._end() - (self._begin if days is None else self._end(days)))[:, None]
-        return self._counts(channel).unpacked(self._upto(channel) - self._upto(channel, days))
+            return (self.positions.end - self._opens(windows)).T[:, :, None]
+        if channel == "direction" and self.line.direction is None:
+            return np.zeros((len(self.as_of), len(windows), len(DIRECTIONS)), np.int64)
+        if windows not in self._counted:
+            counts = self._counts
+            self._counted[windows] = counts.unpacked(self._upto_end - counts.upto(self._opens(windows)))
+        return self._counted[windows].transpose(1, 0, 2)[:, :, self._lanes(channel)]
 
     def days_since_last(self, channel: Channel) -> Float64s:
         """Days from the last touch to ``as_of``, NaN where there was none; shape (n_examples, n_channels)."""
-        if channel == "any":
-            return self._days_since(self._end() - 1)[:, None]
-        counts = self._counts(channel)
-        return self._days(channel, counts.unpacked(self._upto(channel)) + (counts.begin - 1))
+        return self._since_any[1] if channel == "any" else self._of_channels(channel, self._since_last)
 
     def days_since_first(self, channel: Channel) -> Float64s:
         """Days from the first touch to ``as_of``, NaN where there was none; shape (n_examples, n_channels)."""
-        if channel == "any":
-            return self._days_since(self._begin)[:, None]
-        counts = self._counts(channel)
-        return self._days(channel, counts.unpacked(self._upto(channel, None)) + counts.begin)
+        return self._since_any[0] if channel == "any" else self._of_channels(channel, self._since_first)
 
-    def active_days(self, days: int | None = None) -> Int64s:
-        """Calendar days with a touch in ``(as_of - days, as_of]``, shape (n_examples,).
+    @cached_property
+    def _since_any(self) -> Float64s:
+        """Days since the first touch and since the last, shape (2, n_examples, 1)."""
+        row = np.array((self.positions.begin, self.positions.end - 1))
+        if not len(self._known):
+            return np.full((*row.shape, 1), np.nan)
+        days: Float64s = (self.as_of - self._known.take(row, mode="clip")) / ONE_DAY
+        np.copyto(days, np.nan, where=self._silent)
+        return days[:, :, None]
+
+    def _of_channels(self, channel: Channel, days: Float64s) -> Float64s:
+        if channel == "direction" and self.line.direction is None:
+            return np.full((len(days), len(DIRECTIONS)), np.nan)
+        return days[:, self._lanes(channel)]
+
+    @cached_property
+    def _since_last(self) -> Float64s:
+        counts = self._counts
+        return self._days_of_channels(counts.unpacked(self._upto_end) + (counts.begin - 1))
+
+    @cached_property
+    def _since_first(self) -> Float64s:
+        counts = self._counts
+        return self._days_of_channels(counts.unpacked(self._upto_begin) + counts.begin)
+
+    @cached_property
+    def _absent(self) -> Bools:
+        absent: Bools = self._counts.unpacked(self._upto_end - self._upto_begin) == 0
+        return absent
+
+    def _days_of_channels(self, row: Int64s) -> Float64s:
+        """Days since these rows of the known times, channel after channel; NaN where a channel has no touch."""
+        known = self._counts.known
+        if not len(known):
+            return np.full(row.shape, np.nan)
+        days = (self.as_of[:, None] - known.take(row, mode="clip")) / ONE_DAY
+        np.copyto(days, np.nan, where=self._absent)
+        return days
+
+    def active_days(self, windows: Windows = (None,)) -> Int64s:
+        """Calendar days with a touch in each ``(as_of - days, as_of]``, shape (n_examples, n_windows).
 
         A calendar day is one of standard time: were it one of summer time, a shift by whole weeks could
         change the count.
         """
-        end, begin = self._end(), self._begin if days is None else self._end(days)
-        new_day = self._new_days
-        # A window that opens in the middle of a day counts that day though its first touch lies before.
-        opens_within = (end > begin) & (new_day[begin + 1] == new_day[begin])
-        active: Int64s = new_day[end] - new_day[begin] + opens_within
-        return active
+        opens, new_days = self._opens(windows), self._new_days
+        # The first touch of a window makes a day active, new or not; each later one only if its day is new.
+        active = new_days.take(self.positions.end) - new_days.take(opens + 1, mode="clip") + 1
+        active *= self.positions.end > opens
+        return active.T
 
     @cached_property
     def _new_days(self) -> Int64s:
+        """Touches before each row whose day is not that of the touch before them."""
         day = (self._known + self.day_begins) // DAY
-        new = np.ones(len(day) + 2, np.int64)
-        new[0] = 0
-        new[2:-1] = (day[1:] != day[:-1]) | self._is_first[1:]
-        return np.cumsum(new)
+        new = np.zeros(len(day) + 1, np.int64)
+        np.not_equal(day[1:], day[:-1], out=new[2:])
+        return np.add.accumulate(new, out=new)
 
     @cached_property
-    def _is_first(self) -> Bools:
-        first = np.zeros(len(self._known) + 1, np.bool_)
-        first[self._starts - self._stretch.start] = True
-        return first[:-1]
+    def _firsts(self) -> Int64s:
+        """Row of the first touch of each lead that has one."""
+        first, last = self.positions.span
+        rows: Int64s = self.line.start[first : last + 1] - self.positions.stretch.start
+        return rows[rows < len(self._known)]
 
-    def gap_days(self) -> tuple[Float64s, Float64s, Float64s]:
-        """Mean, standard deviation and longest of the gaps between touches, in days; each of shape (n_examples,).
+    def gap_days(self) -> Float64s:
+        """Mean, standard deviation and longest of the gaps between touches, in days; shape (3, n_examples).
 
         NaN with fewer than two touches. Deviation (the population's) and longest are of gaps in whole minutes.
         """
-        begin, end = self._begin, self._end()
-        n = np.maximum(end - begin - 1, 0)
-        several = n > 0
-        known = np.append(self._known, 0)
-        minutes, squares, longest = self._gaps
-        total, squared = minutes[end] - minutes[begin], squares[end] - squares[begin]
-        columns = np.full((3, len(n)), np.nan)
-        np.divide(known[end - 1] - known[begin], n * float(DAY), out=columns[0], where=several)
+        upto_end = self._gaps.take(self.positions.end, axis=1)
+        summed, total, squared, _ = upto_end - self._gaps.take(self.positions.begin, axis=1)
+        n = np.maximum(self._n - 1, 1)
+        columns = np.empty((3, len(n)))
+        np.divide(summed, n * ONE_DAY, out=columns[0])
         # From the whole part of the mean, so that long gaps that are nearly equal lose no digits.
-        mean, rest = np.divmod(total, np.maximum(n, 1))
-        about_mean = squared - mean * (2 * total - n * mean)
-        variance = (about_mean - rest * rest / np.maximum(n, 1)) / np.maximum(n, 1)
-        np.sqrt(np.maximum(variance, 0), out=columns[1], where=several)
-        columns[1] /= MINUTES_PER_DAY
-        np.divide(longest[end], MINUTES_PER_DAY, out=columns[2], where=several)
-        return columns[0], columns[1], columns[2]
+        mean, rest = np.divmod(total, n)
+        about_mean = squared - mean * (total + rest)
+        variance = (about_mean - rest * rest / n) / n
+        np.sqrt(np.maximum(variance, 0), out=columns[1])
+        columns[2] = upto_end[-1]
+        columns[1:] /= MINUTES_PER_DAY
+        np.copyto(columns, np.nan, where=self._n < 2)
+        return columns
 
     @cached_property
-    def _gaps(self) -> tuple[Int64s, Int64s, Int64s]:
-        """Sum, sum of squares and longest of the gaps before each row, in minutes."""
-        minutes = np.diff(self._known, prepend=self._known[:1]) // MINUTE
-        minutes[self._is_first] = 0
-        # The longest gap so far within each lead: the lead's place above the gap keeps the leads apart.
-        place = np.cumsum(self._is_first) << MINUTE_BITS
-        longest = np.maximum.accumulate(place + minutes) - place
-        return _before(np.cumsum(minutes)), _before(np.cumsum(minutes * minutes)), _before(longest)
+    def _gaps(self) -> Int64s:
+        """Of the gaps before each row: their sum in microseconds; in minutes the sum, the sum of squares, the longest.
 
-    def value_sum(self, days: int | None = None) -> Float64s:
-        """Sum of ``value`` in ``(as_of - days, as_of]``, in the source's unit; shape (n_examples,)."""
-        end, begin = self._end(), self._begin if days is None else self._end(days)
-        return (self._values[end] - self._values[begin]) / VALUE_UNIT
+        Of shape (4, n_touches + 1). The longest alone is of one lead.
+        """
+        known, firsts = self._known, self._firsts
+        gaps = np.zeros((4, len(known) + 1), np.int64)
+        micros, minutes, squares, longest = gaps[:, 1:]
+        np.subtract(known[1:], known[:-1], out=micros[1:])
+        micros[firsts] = 0
+        np.floor_divide(micros, MINUTE, out=minutes)
+        np.multiply(minutes, minutes, out=squares)
+        # The lead's place above the gap keeps the leads apart.
+        place = np.zeros_like(known)
+        place[firsts] = 1 << MINUTE_BITS
+        np.add.accumulate(place, out=place)
+        np.add(place, minutes, out=longest)
+        np.maximum.accumulate(longest, out=longest)
+        longest -= place
+        np.add.accumulate(gaps[:3], axis=1, out=gaps[:3])
+        return gaps
+
+    def value_sum(self, windows: Windows = (None,)) -> Float64s:
+        """Sum of ``value`` in each ``(as_of - days, as_of]``, in the source's unit; shape (n_examples, n_windows)."""
+        if self.line.value is None:
+            return np.zeros((len(self.as_of), len(windows)))
+        total: Float64s = (
+            self._values.take(self.positions.end) - self._values.take(self._opens(windows))
+        ).T / VALUE_UNIT
+        return total
 
     @cached_property
     def _values(self) -> Int64s:
-        value = self.line.value
-        return _before(np.zeros_like(self._known) if value is None else np.cumsum(value[self._stretch]))
+        """Sum of the values before each row."""
+        total = np.zeros(len(self._known) + 1, np.int64)
+        if self.line.value is not None:
+            np.add.accumulate(self.line.value[self.positions.stretch], out=total[1:])
+        return total
 
     def last_kind(self, missing: int) -> Int64s:
         """Code of the kind of the last touch, ``missing`` where there was none; shape (n_examples,)."""
@@ -245,30 +257,12 @@ class TouchesKnown:
 
     def last_by(self, missing: int) -> Int64s:
         """Code of who touched last on our side, ``missing`` where nobody did; shape (n_examples,)."""
-        return np.full(len(self.lead), missing) if self.line.by is None else self._last(self.line.by, missing)
+        return np.full(len(self.as_of), missing) if self.line.by is None else self._last(self.line.by, missing)
 
     def _last(self, codes: Int16s | Int32s, missing: int) -> Int64s:
-        end = self._end()
-        # One code more, so that a stretch without touches has something to read where none is wanted.
-        stretch = np.append(codes[self._stretch].astype(np.int64), missing)
-        return np.where(end > self._begin, stretch[end - 1], missing)
-
-    def _days(self, channel: Channel, row: Int64s) -> Float64s:
-        known = self._counts(channel).known
-        if not len(known):
-            return np.full(row.shape, np.nan)
-        days = (self.as_of[:, None] - known.take(row, mode="clip")) / DAY
-        days[self.count(channel) == 0] = np.nan
-        return days
-
-    def _days_since(self, row: Int64s) -> Float64s:
-        days = np.full(len(self.lead), np.nan)
-        if len(self._known):
-            moment = self._known.take(row, mode="clip")
-            np.divide(self.as_of - moment, DAY, out=days, where=self._end() > self._begin)
-        return days
-
-
-def _before(running: Int64s) -> Int64s:
-    """Running totals before each row rather than after it, and the last total at the end."""
-    return np.concatenate(([0], running))
+        stretch = codes[self.positions.stretch]
+        if not len(stretch):
+            return np.full(len(self.as_of), missing)
+        last = stretch.take(self.positions.end - 1, mode="clip").astype(np.int64)
+        np.copyto(last, missing, where=self._silent)
+        return last

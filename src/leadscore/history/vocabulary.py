@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -56,7 +57,14 @@ def recode(
     codes: IntegerCodes, before: tuple[str, ...], after: tuple[str, ...], dtype: type[Code]
 ) -> npt.NDArray[Code]:
     """Codes in the list ``after`` of names coded in the list ``before``; -1 is missing."""
-    place: dict[str, int] = {name: code for code, name in enumerate(after)}
-    other: int = place.get(OTHER, -1)
-    moved: list[int] = [*(place.get(name, other) for name in before), place.get(MISSING, -1)]
+    place = _places(after)
+    other = place.get(OTHER, -1)
+    moved = [place.get(name, other) for name in before]
+    moved.append(place.get(MISSING, -1))
     return np.array(moved, dtype)[codes]
+
+
+@lru_cache(maxsize=64)
+def _places(names: tuple[str, ...]) -> dict[str, int]:
+    """The code of each name: kept, because a model codes one lead after another in the same lists."""
+    return {name: code for code, name in enumerate(names)}

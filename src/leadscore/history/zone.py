@@ -18,28 +18,47 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Time zones had no standard before; after, they are as of the last year known.
 FIRST_YEAR, LAST_YEAR = 1900, 2150
+HOURS_PER_DAY = DAY // HOUR
 # 1970-01-01 was a Thursday.
 EPOCH_WEEKDAY = 3
 
 
-def local_time(moment: Int64s, zone: ZoneInfo) -> tuple[Int64s, Int64s, Int64s]:
-    """Hour (0 to 23), weekday (Monday is 0) and month (1 to 12) in ``zone``, each of shape (n,).
+def local_time(moment: Int64s, zone: ZoneInfo, parts: tuple[str, ...]) -> Int64s:
+    """Parts of local time in ``zone``, shape (n, n_parts).
 
     Parameters
     ----------
     moment : ndarray of int64, shape (n,)
         Microseconds since 1970 UTC.
+    parts : tuple of str
+        ``hour`` (0 to 23), ``weekday`` (0 to 6, Monday is 0) and ``month`` (1 to 12), in any order.
     """
     local = moment + utc_offset(moment, zone)
-    day = local // DAY
-    month = day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12 + 1
-    return (local - day * DAY) // HOUR, (day + EPOCH_WEEKDAY) % 7, month
+    found = np.empty((len(local), len(parts)), np.int64)
+    for place, part in enumerate(parts):
+        found[:, place] = _PARTS[part](local)
+    return found
+
+
+def _hour(local: Int64s) -> Int64s:
+    return local // HOUR % HOURS_PER_DAY
+
+
+def _weekday(local: Int64s) -> Int64s:
+    return (local // DAY + EPOCH_WEEKDAY) % 7
+
+
+def _month(local: Int64s) -> Int64s:
+    return (local // DAY).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12 + 1
+
+
+_PARTS = {"hour": _hour, "weekday": _weekday, "month": _month}
 
 
 def utc_offset(moment: Int64s, zone: ZoneInfo) -> Int64s:
     """Microseconds by which local time is ahead of UTC at each moment, shape (n,)."""
     since, offset = _offsets(zone)
-    return offset[since.searchsorted(moment, side="right") - 1]
+    return offset.take(since.searchsorted(moment, side="right") - 1)
 
 
 @cache

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from leadscore.history.line import Bools, Float64s, Int64s
-    from leadscore.history.reading.columns import Reader, Values
+    from leadscore.history.reading.columns import ColumnReader, Values
 
 SAME_LEAD = Rule("must not repeat with different contents", "Leave one row per lead; dated values belong in changes")
 SAME_TOUCH = Rule(
@@ -225,7 +225,7 @@ def _lead_table(leads: LeadIds, values: dict[str, Values]) -> LeadTable:
 def _stream(
     source: Source,
     columns: Mapping[str, str],
-    readers: Mapping[str, Reader],
+    readers: Mapping[str, ColumnReader],
     faults: Faults,
     *,
     unneeded: Sequence[str] = (),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from leadscore.errors import SHOWN
-from leadscore.history.reading import times
+from leadscore.history.reading import plain, times
 from leadscore.history.reading.faults import OF_A_BAD_LEAD, Fault, Rule
 from leadscore.history.reading.lookup import Places, hashes
 from leadscore.history.tables import Coded
@@ -51,7 +52,28 @@ class Read:
 
 
 Values = npt.NDArray[Any] | Coded
-Reader = Callable[[str, pa.Array], Read]
+ColumnReader = Callable[[str, pa.Array], Read]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How to read the values of a column.
+
+    Attributes
+    ----------
+    column : callable
+        Of the column's name and its array, which may hold anything.
+    plain : callable
+        Of a few Python values, to what ``column`` would make of them; raises `plain.NotPlain` where a value is not
+        written plainly or breaks a rule, so that ``column`` is asked.
+    """
+
+    column: ColumnReader
+    plain: Callable[[list[Any]], Any]
+
+    def __call__(self, name: str, column: pa.Array) -> Read:
+        """Read a whole column."""
+        return self.column(name, column)
 
 
 def moments(clock: times.Clock, years: tuple[int, int], *, whole_days: bool, required: bool) -> Reader:
@@ -65,12 +87,12 @@ def moments(clock: times.Clock, years: tuple[int, int], *, whole_days: bool, req
             return Read(moment)
         if not required:
             missing = fault == times.MISSING + 1
-            moment = np.where(missing, np.iinfo(np.int64).min, moment)
+            moment = np.where(missing, times.NO_TIME, moment)
             fault = np.where(missing, 0, fault)
         found = (bad(name, rule, column, fault == code + 1) for code, rule in rules.items())
         return Read(moment, tuple(fault for fault in found if len(fault.rows)))
 
-    return read
+    return Reader(read, partial(clock.plain, whole_days=whole_days, required=required))
 
 
 def number(largest: float) -> Reader:
@@ -95,7 +117,7 @@ def number(largest: float) -> Reader:
             ),
         )
 
-    return read
+    return Reader(read, partial(plain.numbers, largest=largest))
 
 
 def category(*, required: bool = False) -> Reader:
@@ -105,13 +127,15 @@ def category(*, required: bool = False) -> Reader:
         coded = encoded(column)
         return Read(coded, (bad(name, NOT_EMPTY, column, coded.codes < 0),) if required else ())
 
-    return read
+    return Reader(read, partial(plain.categories, required=required))
 
 
 def choice(rule: Rule, codes: dict[str, int], *, missing: int | None = None, any_case: bool = False) -> Reader:
     """Reader of one of few words, to int8; without ``missing`` it must not be empty."""
     words = pa.array(list(codes), pa.string())
     code = np.array([*codes.values(), missing or 0], np.int8)
+    any_word: dict[str | None, int] = {} if missing is None else {None: missing, "": missing}
+    any_word.update(codes.items())
 
     def read(name: str, column: pa.Array) -> Read:
         coded = encoded(column)
@@ -123,7 +147,7 @@ def choice(rule: Rule, codes: dict[str, int], *, missing: int | None = None, any
             faults.append(bad(name, NOT_EMPTY, column, coded.codes < 0))
         return Read(code[np.where(place < 0, len(codes), place)], tuple(faults))
 
-    return read
+    return Reader(read, partial(plain.choices, codes=any_word, any_case=any_case))
 
 
 def stage(funnel: Funnel) -> Reader:
@@ -145,7 +169,7 @@ def boolean() -> Reader:
     return choice(BOOLEAN, dict(zip(BOOLEANS, (1,) * 4 + (0,) * 4, strict=True)), missing=0, any_case=True)
 
 
-def lead_row(good: pa.Array, refused: pa.Array) -> Reader:
+def lead_row(good: pa.Array, refused: pa.Array) -> ColumnReader:
     """Reader of ``lead_id``, to its place in ``good``."""
     places = Places.of(pa.concat_arrays([good, refused]))
 
@@ -167,7 +191,7 @@ def lead_row(good: pa.Array, refused: pa.Array) -> Reader:
     return read
 
 
-def lead_id() -> Reader:
+def lead_id() -> ColumnReader:
     """Reader of ``lead_id`` where it is not known which leads there are."""
 
     def read(name: str, column: pa.Array) -> Read:
@@ -182,7 +206,7 @@ def event_key() -> Reader:
     def read(_: str, column: pa.Array) -> Read:
         return Read(hashes(ids_as_text(column)))
 
-    return read
+    return Reader(read, plain.distinct)
 
 
 def bad(name: str, rule: Rule, column: pa.Array, where: Bools) -> Fault:
@@ -251,7 +275,7 @@ def _floats(column: pa.Array) -> tuple[Float64s, Bools]:
         return column.cast(pa.float64()).to_numpy(zero_copy_only=False), nothing
     except pa.ArrowInvalid:
         text = as_text(column)
-    written = pc.match_substring_regex(text, r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$")
+    written = pc.match_substring_regex(text, plain.NUMBER)
     special = pc.match_substring_regex(text, r"^(?i:[+-]?(nan|inf|infinity))$")
     readable = pc.or_(written, special)
     values = pc.if_else(readable, text, None).cast(pa.float64()).to_numpy(zero_copy_only=False)

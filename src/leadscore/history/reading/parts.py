@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from leadscore.errors import SHOWN
-from leadscore.history.reading.columns import Reader, Values, as_text
+from leadscore.history.reading.columns import ColumnReader, Values, as_text
 from leadscore.history.tables import Coded
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Part:
         return replace(self, values={name: rows_of(values, kept) for name, values in self.values.items()})
 
 
-def part_of(chunk: pa.Table, readers: Mapping[str, Reader]) -> Part:
+def part_of(chunk: pa.Table, readers: Mapping[str, ColumnReader]) -> Part:
     """Read and check each column of a chunk that has a reader; later of the two times is ``known``."""
     values: dict[str, Values] = {}
     faults: list[Fault] = []

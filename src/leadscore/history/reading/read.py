@@ -67,7 +67,7 @@ def read_tables(
     if not folder.is_dir():
         fix = "A data set is a folder with funnel.toml and its tables"
         raise DataError((Problem(str(folder), "", "must be a folder", fix),))
-    reading = _Reading(Rules.of(funnel), until)
+    reading = Reading(Rules.of(funnel), until)
     for table in TABLES:
         if table == "changes" and not reading.rules.changing:
             if any((folder / f"changes.{suffix}").is_file() for suffix in ("csv", "parquet")):
@@ -108,7 +108,7 @@ def check_tables(
     DataError
         As `read_tables`.
     """
-    reading = _Reading(rules or Rules.of(funnel), known_until_us)
+    reading = Reading(rules or Rules.of(funnel), known_until_us)
     for table in TABLES:
         if table == "changes" and not reading.rules.changing:
             continue
@@ -142,7 +142,7 @@ def _missing(table: TableName, funnel: Funnel) -> Problem:
 
 
 @dataclass(slots=True)
-class _Reading:
+class Reading:
     """What is known of the tables so far."""
 
     rules: Rules

@@ -17,7 +17,7 @@ from leadscore.history.reading.times import Clock
 
 if TYPE_CHECKING:
     from leadscore.config import Attributes, Funnel, TableName, Times
-    from leadscore.history.reading.columns import Reader
+    from leadscore.history.reading.columns import ColumnReader, Reader
     from leadscore.history.reading.faults import Faults
     from leadscore.history.reading.source import Source
 
@@ -95,9 +95,10 @@ class Rules:
         readers = {table: _times(table, funnel.time) | columns for table, columns in own.items()}
         return cls(tuple(fixed), readers, _attributes(funnel.changes))
 
-    def of_table(self, table: TableName, leads: LeadIds | None = None) -> dict[str, Reader]:
+    def of_table(self, table: TableName, leads: LeadIds | None = None) -> dict[str, ColumnReader]:
         """How to read each column of a table whose rows belong to ``leads``."""
-        return {"lead_id": read.lead_row(leads.good, leads.refused) if leads else read.lead_id()} | self.readers[table]
+        lead_id = read.lead_row(leads.good, leads.refused) if leads else read.lead_id()
+        return {"lead_id": lead_id, **self.readers[table]}
 
     def columns(self, source: Source, faults: Faults) -> dict[str, str]:
         """The source's name of each of our columns that it has; what is missing is a problem of the table."""

@@ -6,9 +6,10 @@ The worked example: in Europe/Berlin the clocks skip 02:00 to 03:00 on 2024-03-3
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -16,9 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from leadscore.history.line import DAY, HOUR, SECOND
-from leadscore.history.zone import micros, utc_offset
+from leadscore.history.reading.plain import NotPlain
+from leadscore.history.zone import EPOCH, micros, utc_offset
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from leadscore.config import Times
     from leadscore.history.line import Int8s, Int64s
 
@@ -29,12 +33,21 @@ MISSING, UNREADABLE, DATE, NAIVE, ZONED, OUTSIDE = range(6)
 
 # A slice that Arrow refuses is read by the slow path, so that one odd row does not slow a whole column.
 SLICE = 1 << 15
+# So many times Python reads sooner than Arrow begins.
+FEW = 64
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 ISO = (
     r"^(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
     r"(?:[Tt ](?P<hour>[0-9]{2})(?::(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:\.(?P<fraction>[0-9]{1,9}))?)?)?"
     r"(?P<zone> ?(?:[Zz]|(?P<sign>[+-])(?P<zone_hour>[0-9]{2})(?::?(?P<zone_minute>[0-9]{2}))?))?)?$"
 )
+# Of these forms those that Python's own reading takes the same way. It would take 01:60 as an offset of two hours.
+_is_plain = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ](?:[01][0-9]|2[0-3])(?::[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?)?"
+    r"(?:Z|[+-][0-9]{2}(?::?[0-5][0-9])?)?)?"
+).fullmatch
+LOCAL_EPOCH = EPOCH.replace(tzinfo=None)
+NO_TIME = np.iinfo(np.int64).min
 
 
 def to_utc(local: Int64s, zone: ZoneInfo) -> Int64s:
@@ -98,7 +111,38 @@ class Clock:
         fault : ndarray of int8, shape (n_rows,)
             0, or 1 + one of ``MISSING``, ``UNREADABLE``, ``NAIVE`` (no zone is set) and ``OUTSIDE``.
         """
-        moment, kind = _as_written(column)
+        return self._understood(*_as_written(column), whole_days=whole_days)
+
+    def plain(self, values: Sequence[Any], *, whole_days: bool, required: bool) -> Int64s:
+        """Read a few times that are text or `datetime`, as `moments` reads them; shape (n,).
+
+        Where an optional one is missing the moment is `NO_TIME`, which is earlier than any time.
+
+        Raises
+        ------
+        NotPlain
+            A value is no such time, is written in a rare form, or breaks a rule.
+        """
+        try:
+            if len(values) > FEW and set(map(type, values)) <= {str, type(None)}:
+                moment, kind = _as_written(pa.array(values, pa.string()))
+            else:
+                written = [_plain(value) for value in values]
+                moment = np.array([moment for moment, _ in written], np.int64)
+                if not whole_days and all(kind == ZONED and self.begin <= at < self.end for at, kind in written):
+                    return moment
+                kind = np.array([kind for _, kind in written], np.int8)
+        except (ValueError, TypeError):
+            raise NotPlain from None
+        moment, fault = self._understood(moment, kind, whole_days=whole_days)
+        if not required:
+            missing = kind == MISSING
+            moment[missing], fault[missing] = NO_TIME, 0
+        if fault.any():
+            raise NotPlain
+        return moment
+
+    def _understood(self, moment: Int64s, kind: Int8s, *, whole_days: bool) -> tuple[Int64s, Int8s]:
         fault = np.zeros(len(kind), np.int8)
         if (lowest := kind.min(initial=ZONED)) <= UNREADABLE:
             fault[kind <= UNREADABLE] = kind[kind <= UNREADABLE] + 1
@@ -120,6 +164,24 @@ class Clock:
             return utc
         local = np.where(kind == ZONED, moment + utc_offset(moment, self.zone), moment)
         return np.where(days, to_utc((local // DAY + 1) * DAY, self.zone) - 1, utc)
+
+
+def _plain(value: Any) -> tuple[int, int]:
+    if value is None or value == "":
+        return 0, MISSING
+    kind = ZONED
+    if type(value) is str:
+        if not _is_plain(value):
+            raise NotPlain
+        kind = DATE if len(value) == len("2024-03-04") else ZONED
+        value = datetime.fromisoformat(value)
+    elif type(value) is not datetime:
+        raise NotPlain
+    if value.tzinfo is None:
+        since, kind = value - LOCAL_EPOCH, min(kind, NAIVE)
+    else:
+        since = value - EPOCH
+    return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds, kind
 
 
 def _as_written(column: pa.Array) -> tuple[Int64s, Int8s]:

@@ -1,0 +1,147 @@
+"""Leads sent with their whole history, as parsed JSON, to checked `Tables`.
+
+Records that are written plainly, as nearly all are, are read without Arrow, because for one lead its fixed costs are
+most of the work. All others become tables, and the rules of a data set folder are asked what is wrong with them.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from leadscore.errors import ConfigError
+from leadscore.history.reading.odd import EVENTS, given_values, read_as_tables, values_of
+from leadscore.history.reading.plain import NotPlain, texts
+from leadscore.history.tables import ChangeTable, Coded, LeadTable, Tables, TouchTable, TransitionTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from leadscore.config import TableName
+    from leadscore.history.line import Int64s
+    from leadscore.history.reading.columns import Reader
+    from leadscore.history.reading.rules import Rules
+
+    Row = Mapping[str, Any]
+
+
+def check_records(records: Sequence[Mapping[str, Any]], rules: Rules, known_until: int) -> Tables:
+    """Check leads sent with their whole history by the rules of a data set folder.
+
+    The result is that of `check_tables` for the same contents. A column that may be missing is not there where no
+    row has a value in it. What differs: values of several types in one column are each read as text; true and false
+    are no numbers; a column of which no lead has a value is no error, its values are missing.
+
+    Parameters
+    ----------
+    records : sequence of mapping
+        One per lead: ``lead_id``, ``created_at``, ``recorded_at``, ``do_not_score``, the attributes that are fixed at
+        creation, and lists of mappings ``transitions``, ``touches`` and ``changes``, each with the columns of its
+        table but ``lead_id``. What is None or not there is missing. Times are text or `datetime`.
+    known_until : int
+        The end of the recorded history, in microseconds since 1970 UTC.
+
+    Raises
+    ------
+    ConfigError
+        A fixed attribute is named as one of the lists.
+    DataError
+        As `check_tables`; or a record is no mapping, a list no list of mappings, or text that UTF-8 cannot hold.
+    """
+    if taken := set(EVENTS).intersection(rules.attributes):
+        raise ConfigError(f"attributes: {', '.join(sorted(taken))} cannot be sent, a record has its events there")
+    try:
+        return _plain(records, rules, known_until)
+    except NotPlain:
+        return read_as_tables(records, rules, known_until)
+
+
+def _plain(records: Sequence[Row], rules: Rules, known_until: int) -> Tables:
+    if not records or not _are_dicts(records):
+        raise NotPlain
+    return Tables(
+        leads=_leads(records, rules),
+        transitions=_transitions(*_events(records, "transitions"), rules.readers["transitions"]),
+        touches=_touches(*_events(records, "touches"), rules.readers["touches"]),
+        changes=_changes(*_events(records, "changes"), rules) if rules.changing else {},
+        known_until=known_until,
+    )
+
+
+def _are_dicts(rows: Sequence[Row]) -> bool:
+    return set(map(type, rows)) <= {dict}
+
+
+def _optional(rows: Sequence[Row], name: str, readers: Mapping[str, Reader]) -> Any:
+    values = given_values(rows, name)
+    return None if values is None else readers[name].plain(values)
+
+
+def _known(rows: Sequence[Row], happened: Int64s, readers: Mapping[str, Reader]) -> Int64s:
+    recorded: Int64s | None = _optional(rows, "recorded_at", readers)
+    return happened if recorded is None else np.maximum(happened, recorded)
+
+
+def _events(records: Sequence[Row], table: TableName) -> tuple[list[Row], Int64s]:
+    """Events of all leads, and the row of each one's lead."""
+    sent = [[] if (each := record.get(table)) is None else each for record in records]
+    if not set(map(type, sent)) <= {list}:
+        raise NotPlain
+    events = list(chain.from_iterable(sent))
+    if not _are_dicts(events):
+        raise NotPlain
+    return events, np.arange(len(sent)).repeat([len(each) for each in sent])
+
+
+def _leads(records: Sequence[Row], rules: Rules) -> LeadTable:
+    readers = rules.readers["leads"]
+    ids = texts(values_of(records, "lead_id"))
+    if not all(ids) or len(set(ids)) < len(ids):
+        raise NotPlain
+    created = readers["created_at"].plain(values_of(records, "created_at"))
+    objects = _optional(records, "do_not_score", readers)
+    attributes = {name: readers[name].plain(values_of(records, name)) for name in rules.attributes}
+    return LeadTable(
+        ids=np.array(ids, np.object_),
+        created=created,
+        known=_known(records, created, readers),
+        do_not_score=np.zeros(len(ids), np.bool_) if objects is None else objects.astype(np.bool_),
+        numbers={name: column for name, column in attributes.items() if not isinstance(column, Coded)},
+        categories={name: column for name, column in attributes.items() if isinstance(column, Coded)},
+    )
+
+
+def _transitions(events: list[Row], lead: Int64s, readers: Mapping[str, Reader]) -> TransitionTable:
+    occurred = readers["occurred_at"].plain(values_of(events, "occurred_at"))
+    stage = readers["stage"].plain(values_of(events, "stage"))
+    return TransitionTable(lead, occurred, _known(events, occurred, readers), stage)
+
+
+def _touches(events: list[Row], lead: Int64s, readers: Mapping[str, Reader]) -> TouchTable:
+    _optional(events, "event_id", readers)
+    return TouchTable(
+        lead=lead,
+        known=_known(events, readers["occurred_at"].plain(values_of(events, "occurred_at")), readers),
+        kind=readers["kind"].plain(values_of(events, "kind")),
+        direction=_optional(events, "direction", readers),
+        by=_optional(events, "by", readers),
+        value=_optional(events, "value", readers),
+    )
+
+
+def _changes(events: list[Row], lead: Int64s, rules: Rules) -> dict[str, ChangeTable]:
+    readers, rows = rules.readers["changes"], dict[str | None, list[int]]()
+    for row, name in enumerate(texts(values_of(events, "attribute"))):
+        rows.setdefault(name, []).append(row)
+    if None in rows or "" in rows:
+        raise NotPlain
+    tables = {}
+    for name, reader in rules.changing.items():
+        at = rows.get(name, [])
+        some = [events[row] for row in at]
+        occurred = readers["occurred_at"].plain(values_of(some, "occurred_at"))
+        value = reader.plain(values_of(some, "value"))
+        tables[name] = ChangeTable(lead[at], occurred, _known(some, occurred, readers), value)
+    return tables
