@@ -121,7 +121,7 @@ def test_for_a_model_that_learnt_from_the_mornings_stands_a_twin_that_did_not(
 def test_a_twin_follows_the_recipe_of_its_model_not_that_of_the_data_set(
     history: History, champion: FunnelModel
 ) -> None:
-    trees = with_settings(history, "lightgbm", {"rounds": 1, "max_rounds": 1})
+    trees = with_settings(history, "lightgbm", {"rounds": 1, "max_rounds": 1, "learning_rate": 1e-6})
     weak = learn_until(trees, history.known_until, n_jobs=1)
 
     verdict = compare(history, weak, champion, n_jobs=1)

@@ -17,7 +17,9 @@ from leadscore.examples import Examples, learning_examples
 from leadscore.history import DAY, History, read_history
 from leadscore.labels import reached
 from leadscore.model import FunnelModel, load_model, save_model
-from leadscore.model.stage import Learning, fit_calibration
+from leadscore.model.blocks import Blocks
+from leadscore.model.grades import Grades
+from leadscore.model.stage import fit_calibration
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 
@@ -114,17 +116,22 @@ def test_nothing_ripe_is_an_error(history: History, examples: Examples) -> None:
         FunnelModel(history.funnel).fit(history.at(examples.lead, examples.as_of), outcome)
 
 
-def test_blocks_are_a_horizon_apart() -> None:
-    rng = np.random.default_rng(1)
-    as_of = rng.integers(0, 400 * DAY, 5_000)
-    learning = Learning(None, np.empty((5_000, 1)), np.arange(5_000), as_of, np.ones(5_000), None)  # type: ignore[arg-type]
-    known = np.ones(5_000, bool)
-    for horizon in (10, 60, 120):
-        a, b, c = learning._blocks(known, horizon)
-        assert as_of[a].max() + horizon * DAY < as_of[b].min()
-        if c.any():
-            assert as_of[b].max() + horizon * DAY < as_of[c].min()
-        assert c.any() == (400 - 2 * horizon >= 400 / 3)
+@pytest.mark.parametrize("horizons", [(10, 10), (10, 60), (120, 60)], ids=str)
+def test_no_label_of_a_block_crosses_into_the_next_whatever_its_stage(horizons: tuple[int, int]) -> None:
+    as_of = np.random.default_rng(1).integers(0, 400 * DAY, 5_000)
+    outcome = np.ones((5_000, 2), np.float32)
+    outcome[::3, 1] = np.nan
+    begin = np.broadcast_to(as_of[:, None], outcome.shape)
+    end = begin + np.array(horizons) * DAY
+
+    blocks = Blocks.of(as_of, outcome, horizons)
+
+    assert end[blocks.a].max() < begin[blocks.b].min()
+    if blocks.c.any():
+        assert end[blocks.b].max() < begin[blocks.c].min()
+    assert blocks.c.any() == (400 - 2 * max(horizons) >= 400 / 3)
+    assert not (blocks.a & blocks.b | blocks.b & blocks.c | blocks.a & blocks.c).any()
+    assert not np.isnan(outcome[blocks.a | blocks.b | blocks.c]).any()
 
 
 def test_calibration_recovers_a_known_slope_and_intercept() -> None:
@@ -137,12 +144,41 @@ def test_calibration_recovers_a_known_slope_and_intercept() -> None:
     assert 0 < fit_calibration(-margin, outcome)[0] < 0.1
 
 
+def test_grades_part_each_list_at_its_own_edges() -> None:
+    key = np.concatenate((np.arange(1, 101) / 100, np.arange(1, 11) / 1000))
+    before = np.arange(110) < 100
+
+    grades = Grades.of(key, before)
+
+    assert [np.count_nonzero(grades.grade(key, before)[before] == name) for name in "ABCD"] == [10, 20, 30, 40]
+    assert [np.count_nonzero(grades.grade(key, before)[~before] == name) for name in "ABCD"] == [1, 2, 3, 4]
+    # A list that nobody stood in has the edges of another model, or none at all.
+    nobody = Grades.of(key[before], before[before])
+    assert set(nobody.grade(key[~before], before[~before])) == {"D"}
+    assert np.array_equal(nobody.or_else(grades).edges, grades.edges)
+
+
+def test_a_lead_is_graded_by_what_its_list_is_ordered_by(model: FunnelModel, history: History) -> None:
+    everyone = history.at(np.arange(len(history)), np.full(len(history), history.known_until))
+    open_ = everyone[np.flatnonzero(everyone.steps.stage < 5)]
+
+    probability = model.predict_proba(open_)
+    key, before = model.keys(open_.steps.stage, probability)
+
+    assert np.array_equal(before, open_.steps.stage < 3)
+    assert np.array_equal(key, np.where(before, probability[:, 2], probability[:, 4]))
+    for listed in (before, ~before):
+        worst = [key[listed & (model.grades_.grade(key, before) == name)].min() for name in "ABCD"]
+        assert worst == sorted(worst, reverse=True)
+
+
 def test_a_saved_model_is_text_and_says_the_same(model: FunnelModel, history: History, tmp_path: Path) -> None:
     save_model(model, tmp_path / "model", {"note": "a test"})
     again = load_model(tmp_path / "model")
     snapshot = history.at(np.arange(len(history)), np.full(len(history), history.known_until))
 
     assert np.array_equal(again.predict_proba(snapshot), model.predict_proba(snapshot), equal_nan=True)
+    assert np.array_equal(again.grades_.edges, model.grades_.edges)
     assert {path.suffix for path in (tmp_path / "model").iterdir()} == {".txt", ".json"}
     assert json.loads((tmp_path / "model" / "model.json").read_text())["about"] == {"note": "a test"}
 

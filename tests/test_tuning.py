@@ -177,7 +177,7 @@ def test_what_happens_before_the_first_cut_moves_trials(store: Path, tables: Tab
     search(history, 1)
     before = trials()
     STUDY.unlink()
-    search(of_lines(another_future(tables, default_cuts(history)[0] - 3 * DAY)), 1)
+    search(of_lines(another_future(tables, default_cuts(history)[0] - 20 * DAY)), 1)
 
     assert trials() != before
 

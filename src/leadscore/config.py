@@ -239,7 +239,7 @@ class ExampleSettings(Section):
     morning_hour : int
         Hour of the day, in ``time.timezone``, at which a team looks at its list.
     mornings_every_days : int
-        Days from one training morning to the next.
+        Days from one training morning to the next; four times as many, where there would be too many examples.
     first_weight : float
         Weight of the first example of each lead; that of the others is 1. Leads that stay open long give many
         examples; the first is the one that every lead gives.
@@ -249,7 +249,7 @@ class ExampleSettings(Section):
 
     grid_days: AscendingDays = (1, 2, 4, 8, 16, 32, 64, 128)
     morning_hour: Annotated[int, Field(ge=0, le=23)] = 8
-    mornings_every_days: Days = 15
+    mornings_every_days: Days = 5
     first_weight: Annotated[float, Field(ge=1, le=1_000)] = 5.0
     max_examples: Annotated[int, Field(ge=1_000)] = 500_000
 
@@ -290,19 +290,21 @@ class LightGBMSettings(Section):
 
     Attributes
     ----------
-    rounds : int
-        Trees per stage, where the history is too short to find the number on a later block.
+    rounds, own_rounds : int
+        Trees for all stages together, and some more for each stage alone, where the history is too short to find the
+        numbers on a later block.
     max_rounds : int
-        Most trees per stage, where it is not.
+        Most trees of either sort, where it is not.
     early_stopping_rounds : int
         Rounds without improvement on the later block after which the search for the number ends.
     min_outcome_leads : int
         A stage with fewer leads of either outcome is served its base rate.
     """
 
-    rounds: Annotated[int, Field(ge=1, le=10_000)] = 200
+    rounds: Annotated[int, Field(ge=1, le=10_000)] = 150
+    own_rounds: Annotated[int, Field(ge=0, le=10_000)] = 75
     max_rounds: Annotated[int, Field(ge=1, le=10_000)] = 1_000
-    early_stopping_rounds: Annotated[int, Field(ge=1)] = 30
+    early_stopping_rounds: Annotated[int, Field(ge=1)] = 60
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
     num_leaves: Annotated[int, Field(ge=2, le=4096)] = 5
     min_data_in_leaf: Annotated[int, Field(ge=1)] = 20

@@ -5,29 +5,28 @@ Also what MLflow loads a model with: `_load_pyfunc` is the ``loader_module`` ent
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from leadscore.errors import DataError, Problem
 from leadscore.funnel import open_leads
-from leadscore.history import build_history, check_tables
+from leadscore.history import Rules, build_history, check_records
 from leadscore.history.zone import micros
 from leadscore.model import load_model
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Mapping, Sequence
 
-    from leadscore.config import Funnel, TableName
-    from leadscore.history import History
-    from leadscore.history.line import Int64s
+    from leadscore.config import Funnel
+    from leadscore.history import History, Snapshot
+    from leadscore.history.line import Bools, Float64s, Int64s, Strings
     from leadscore.model import FunnelModel
 
-EVENTS: tuple[TableName, ...] = ("transitions", "touches", "changes")
 HANDOFF, WIN = "handoff", "win"
 
 
@@ -57,9 +56,7 @@ def rank(history: History, model: FunnelModel, as_of: int | None = None) -> pd.D
     snapshot = open_leads(history, history.known_until if as_of is None else as_of)
     probability = model.predict_proba(snapshot)
     funnel, stage = history.funnel, snapshot.steps.stage
-    handoff = funnel.stages.index(funnel.funnel.handoff[1])
-    before = stage < handoff
-    key = np.where(before, probability[:, handoff - 1], probability[:, -1])
+    key, before = model.keys(stage, probability)
     order = np.lexsort((snapshot.lead, -key, ~before))
     n_before = int(np.count_nonzero(before))
     places = np.concatenate((np.arange(n_before), np.arange(len(key) - n_before))) + 1
@@ -76,8 +73,71 @@ def rank(history: History, model: FunnelModel, as_of: int | None = None) -> pd.D
     return ranked
 
 
-def score_records(model: FunnelModel, records: pd.DataFrame) -> pd.DataFrame:
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores of leads that were sent with their whole history, in the order in which they were sent.
+
+    Attributes
+    ----------
+    funnel : Funnel
+        Of the model.
+    lead_id : ndarray of str, shape (n_leads,)
+    scored : ndarray of int64, shape (n_scored,)
+        Rows of the leads that may be scored; the others are marked ``do_not_score``.
+    snapshot : Snapshot
+        What was known of these.
+    probability : ndarray of float64, shape (n_scored, n_later_stages)
+        NaN for stages already passed, and for leads that are won or lost.
+    key : ndarray of float64, shape (n_scored,)
+        What a lead's list is ordered by.
+    before : ndarray of bool, shape (n_scored,)
+        Whether that is the list before the handoff.
+    grade : ndarray of str, shape (n_scored,)
+        A to D.
+    """
+
+    funnel: Funnel
+    lead_id: Strings
+    scored: Int64s
+    snapshot: Snapshot
+    probability: Float64s
+    key: Float64s
+    before: Bools
+    grade: Strings
+
+
+def score_leads(
+    model: FunnelModel, records: Sequence[Mapping[str, Any]], as_of: Int64s, rules: Rules | None = None
+) -> Scores:
     """Score leads sent with their whole history.
+
+    Parameters
+    ----------
+    records : sequence of mapping
+        As of `leadscore.history.check_records`.
+    as_of : ndarray of int64, shape (n_leads,)
+        Microseconds since 1970 UTC.
+    rules : Rules, optional
+        ``Rules.of(model.funnel)``, where the same model scores often.
+
+    Raises
+    ------
+    DataError
+        The records break a rule of the data set folder.
+    """
+    tables = check_records(records, rules or Rules.of(model.funnel), int(as_of.max()))
+    history = build_history(tables, model.funnel)
+    place = {lead_id: number for number, lead_id in enumerate(history.ids)}
+    lead_id = np.array([str(record["lead_id"]) for record in records], object)
+    scored = np.array([row for row, each in enumerate(lead_id) if each in place], np.int64)
+    snapshot = history.at(np.array([place[each] for each in lead_id[scored]], np.int64), as_of[scored])
+    probability = model.predict_proba(snapshot)
+    key, before = model.keys(snapshot.steps.stage, probability)
+    return Scores(model.funnel, lead_id, scored, snapshot, probability, key, before, model.grades_.grade(key, before))
+
+
+def score_records(model: FunnelModel, records: pd.DataFrame) -> pd.DataFrame:
+    """Score leads sent with their whole history, one row per lead.
 
     Parameters
     ----------
@@ -98,22 +158,13 @@ def score_records(model: FunnelModel, records: pd.DataFrame) -> pd.DataFrame:
         The records break a rule of the data set folder.
     """
     as_of = _moments(records)
-    raw: dict[TableName, pa.Table] = {"leads": _table("leads", _fixed(records))}
-    for table in EVENTS:
-        raw[table] = _table(table, _events(records, table))
-    history = build_history(check_tables(raw, model.funnel, int(as_of.max())), model.funnel)
-    place = {lead_id: number for number, lead_id in enumerate(history.ids)}
-    wanted = np.array([str(lead_id) for lead_id in records["lead_id"]], object)
-    scored = np.array([lead_id in place for lead_id in wanted], np.bool_)
-    snapshot = history.at([place[lead_id] for lead_id in wanted[scored]], as_of[scored])
-    stage, probability = (
-        np.full(len(records), None, object),
-        np.full((len(records), len(model.stages_)), np.nan),
-    )
-    states = np.array([*model.funnel.stages, "lost"], object)
-    stage[scored] = states[snapshot.steps.stage]
-    probability[scored] = model.predict_proba(snapshot)
-    scores = pd.DataFrame({"lead_id": wanted, "stage": stage})
+    sent = [_present(row) for row in records.drop(columns="as_of").to_dict("records")]
+    found = score_leads(model, sent, as_of)
+    stage = np.full(len(records), None, object)
+    probability = np.full((len(records), len(model.stages_)), np.nan)
+    stage[found.scored] = np.array([*model.funnel.stages, "lost"], object)[found.snapshot.steps.stage]
+    probability[found.scored] = found.probability
+    scores = pd.DataFrame({"lead_id": found.lead_id, "stage": stage})
     scores[probability_columns(model.funnel)] = probability
     return scores
 
@@ -131,34 +182,9 @@ def _moments(records: pd.DataFrame) -> Int64s:
     return np.array([micros(moment) for moment in moments], np.int64)
 
 
-def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
-    names = dict.fromkeys(key for row in rows for key in row)
-    columns = {}
-    for column in names:
-        values = [row.get(column) for row in rows]
-        try:
-            columns[column] = pa.array(values)
-        except pa.ArrowException as error:
-            fix = "Send numbers as numbers and everything else as text"
-            raise DataError((Problem(name, column, f"must hold values of one type: {error}", fix),)) from None
-    return pa.table(columns)
-
-
-def _fixed(records: pd.DataFrame) -> list[dict[str, Any]]:
-    columns = [name for name in records if name not in {*EVENTS, "as_of"}]
-    return [_present(row) for row in records[columns].to_dict("records")]
-
-
-def _events(records: pd.DataFrame, table: str) -> list[dict[str, Any]]:
-    if table not in records:
-        return []
-    sent = zip(records["lead_id"], records[table], strict=True)
-    # A missing list arrives as None, or as NaN where pandas made a column of it.
-    return [{"lead_id": lead_id, **event} for lead_id, events in sent if isinstance(events, list) for event in events]
-
-
 def _present(row: dict[Hashable, Any]) -> dict[str, Any]:
-    return {str(name): value for name, value in row.items() if not pd.isna(value)}
+    # What is missing arrives as None, or as NaN where pandas made a column of it.
+    return {str(name): value for name, value in row.items() if isinstance(value, list) or not pd.isna(value)}
 
 
 class _Pyfunc:

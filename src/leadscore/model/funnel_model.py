@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import lightgbm as lgb
@@ -16,7 +16,9 @@ from leadscore.baselines import BaseRate
 from leadscore.errors import ModelError, TrainingError
 from leadscore.features import catalogue, columns_of, fit_vocabulary, matrix
 from leadscore.history import DAY
-from leadscore.model.stage import Learning, StageModel, tree_settings
+from leadscore.model.grades import Grades
+from leadscore.model.learning import Learning
+from leadscore.model.stage import StageModel, tree_settings
 from leadscore.model.typical import Typical
 from leadscore.progress import progress
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 # Rows of X that are in memory at once when predicting.
 ROWS_AT_ONCE = 1 << 18
+# Grades are learnt from at most about so many examples, spread evenly over all.
+GRADED_EXAMPLES = 20_000
 
 
 class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
@@ -52,6 +56,8 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         What is served where a stage has too few outcomes.
     typical_ : Typical
         What is typical of each current stage, from the examples that base rates are taken from.
+    grades_ : Grades
+        From which probability on a lead has which grade, by the same examples.
     trained_until_ : int
         End of the last label learnt from, in microseconds since 1970 UTC.
     grown_until_ : int
@@ -64,6 +70,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     stages_: tuple[StageModel, ...]
     base_rate_: BaseRate
     typical_: Typical
+    grades_: Grades
     trained_until_: int
     grown_until_: int
     recalibrated_: bool
@@ -101,42 +108,64 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         self.base_rate_ = BaseRate().fit(X[np.flatnonzero(counted)], y[counted])
         weight = np.ones(len(y)) if sample_weight is None else sample_weight
         X, y, weight = X[np.flatnonzero(learnt)], y[learnt], weight[learnt]
+        self._forget()
         self.vocabulary_ = fit_vocabulary(X, self.funnel.features.min_category_leads)
         self.trained_until_ = self.grown_until_ = self._last_label_end(X.as_of, y)
         self.recalibrated_ = False
-        learning = self._learning(X, weight)
+        learning = self._learning(X, y, weight)
         self.typical_ = Typical.of(learning.X, y, X.steps.stage, counted[learnt], self.columns_)
         stages = []
-        with ThreadPoolExecutor(self.n_jobs) as pool, progress("learning", "stages", y.shape[1]) as bar:
-            for stage in pool.map(learning.stage, self.funnel.later_stages, y.T, self.funnel.horizons):
+        with progress("learning", "stages", y.shape[1]) as bar:
+            for stage in learning.models():
                 stages.append(stage)
                 bar.update()
         self.stages_ = tuple(stages)
+        rows = np.flatnonzero(counted[learnt])
+        rows = rows[:: max(1, len(rows) // GRADED_EXAMPLES)]
+        self.grades_ = self.graded(X[rows], self._probabilities(X[rows], learning.X[rows]))
         return self
+
+    def graded(self, X: Snapshot, probability: Float64s) -> Grades:
+        """The grades that leads at past moments would have, by their probabilities."""
+        return Grades.of(*self.keys(X.steps.stage, probability))
+
+    def keys(self, stage: Int64s, probability: Float64s) -> tuple[Float64s, Bools]:
+        """What each lead's list is ordered by, and whether that is the list before the handoff; (n_leads,) each.
+
+        A lead before the second stage of the handoff is ordered by its probability of reaching that; the others by
+        that of the win.
+        """
+        handoff = self.funnel.stages.index(self.funnel.funnel.handoff[1])
+        before: Bools = stage < handoff
+        return np.where(before, probability[:, handoff - 1], probability[:, -1]), before
+
+    def _forget(self) -> None:
+        for name in ("features_", "columns_"):
+            self.__dict__.pop(name, None)
 
     def _last_label_end(self, as_of: Int64s, y: Float32s) -> int:
         end = as_of[:, None] + np.array(self.funnel.horizons) * DAY
         return int(end[~np.isnan(y)].max())
 
-    def _learning(self, X: Snapshot, weight: Float64s) -> Learning:
+    def _learning(self, X: Snapshot, y: Float32s, weight: Float64s) -> Learning:
         features = matrix(self.features_, X.coded(self.vocabulary_), self.n_jobs)
-        categories = [place for place, column in enumerate(self.columns_) if column.names]
+        names = [column.name for column in self.columns_]
         binned = lgb.Dataset(
             features,
             np.zeros(len(features), np.float32),
-            categorical_feature=categories,
+            categorical_feature=[place for place, column in enumerate(self.columns_) if column.names],
             params=tree_settings(self.funnel.lightgbm, self.n_jobs),
         ).construct()
-        return Learning(binned, features, X.lead, X.as_of, weight, self.funnel.lightgbm)
+        return Learning(self.funnel, binned, features, names.index("stage"), y, X.lead, X.as_of, weight, self.n_jobs)
 
-    @property
+    @cached_property
     def features_(self) -> tuple[Feature, ...]:
         """The features that the trees were grown on."""
         if not hasattr(self, "vocabulary_"):
             raise NotFittedError("this FunnelModel has learnt nothing yet; call fit first")
         return catalogue(self.funnel, self.vocabulary_)
 
-    @property
+    @cached_property
     def columns_(self) -> tuple[Column, ...]:
         """The columns of X."""
         return columns_of(self.features_)
@@ -159,7 +188,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         with progress("scoring", "leads", len(X), hidden=len(X) <= ROWS_AT_ONCE) as bar:
             for begin in range(0, len(X), ROWS_AT_ONCE):
                 rows = slice(begin, begin + ROWS_AT_ONCE)
-                probability[rows] = self._predict(coded[rows], features)
+                probability[rows] = self._probabilities(coded[rows], matrix(features, coded[rows], self.n_jobs))
                 bar.update(len(probability[rows]))
         return probability
 
@@ -186,13 +215,13 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
                 "with; train a model for these data"
             )
 
-    def _predict(self, X: Snapshot, features: tuple[Feature, ...]) -> Float64s:
+    def _probabilities(self, X: Snapshot, features: Float32s) -> Float64s:
         probability = self.base_rate_.predict_proba(X)
-        stage, matrix_ = X.steps.stage, matrix(features, X, self.n_jobs)
+        stage = X.steps.stage
         for place, model in enumerate(self.stages_):
             ahead = stage <= place
             if not model.serves_base_rate and ahead.any():
-                rows = matrix_ if ahead.all() else matrix_[ahead]
+                rows = features if ahead.all() else features[ahead]
                 probability[ahead, place] = model.predict(rows, self.n_jobs)
         return self._ordered(probability)
 

@@ -15,6 +15,7 @@ from leadscore.config import funnel_of
 from leadscore.errors import ModelError
 from leadscore.history import Vocabulary
 from leadscore.model.funnel_model import FunnelModel
+from leadscore.model.grades import Grades
 from leadscore.model.stage import StageModel
 from leadscore.model.typical import Typical
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from leadscore.history.line import Float64s
 
-FORMAT = 2
+FORMAT = 3
 DESCRIPTION, MANIFEST = "model.json", "manifest.json"
 # A direction of -1, 0 and 1.
 SIGNS = "-0+"
@@ -81,6 +82,7 @@ def load_model(folder: Path, n_jobs: int = 1) -> FunnelModel:
     model.base_rate_ = BaseRate()
     model.base_rate_.rates_ = np.array(description["base_rates"], np.float64)
     model.typical_ = _typical(description["typical"], model)
+    model.grades_ = Grades(np.array(description["grades"], np.float64))
     model.trained_until_ = description["trained_until"]
     model.grown_until_ = description["grown_until"]
     model.recalibrated_ = description["recalibrated"]
@@ -108,6 +110,7 @@ def _described(model: FunnelModel) -> dict[str, Any]:
         "columns": [column.name for column in model.columns_],
         "base_rates": model.base_rate_.rates_.tolist(),
         "typical": _typical_described(model.typical_),
+        "grades": [_or_null(row) for row in model.grades_.edges],
         "trained_until": model.trained_until_,
         "grown_until": model.grown_until_,
         "recalibrated": model.recalibrated_,
@@ -118,6 +121,7 @@ def _described(model: FunnelModel) -> dict[str, Any]:
                 "slope": stage.slope,
                 "intercept": stage.intercept,
                 "rounds": stage.rounds,
+                "own_rounds": stage.own_rounds,
                 "rounds_found": stage.rounds_found,
                 "no_signal": stage.no_signal,
                 "n_examples": stage.n_examples,

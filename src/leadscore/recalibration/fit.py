@@ -126,6 +126,7 @@ def recalibrate(history: History, model: FunnelModel, n_jobs: int, until: int | 
     new.base_rate_.rates_ = np.column_stack([each.rates for each in renewed])
     new.trained_until_ = max(model.trained_until_, *(recent.last_label_end(*each) for each in enumerate(windows)))
     said = model.predict_proba(recent.snapshot), new.predict_proba(recent.snapshot)
+    new.grades_ = new.graded(recent.snapshot, said[1]).or_else(model.grades_)
     moved = tuple(_moved(recent, place, windows[place], renewed[place], said) for place in range(len(renewed)))
     return Recalibrated(new, moved)
 
