@@ -74,7 +74,7 @@ def contenders(version: int | None = None, n_jobs: int = 1) -> Contenders:
         One of their folders is damaged.
     """
     with connected() as client:
-        registered = _trained(client)
+        registered = trained_model(client)
         chosen, champion = _chosen(_versions(client), version), champion_of(registered)
         if chosen == champion:
             raise RegistryError(
@@ -118,7 +118,7 @@ def promote(contest: Contenders, verdict: Verdict | None, forced: str | None = N
                 )
             _tag(client, contest.version, FORCED, forced)
         with _one_at_a_time():
-            registered = _trained(client)
+            registered = trained_model(client)
             if champion_of(registered) != contest.champion_version:
                 raise RegistryError(
                     f"version {champion_of(registered)} of {model_name()} went into service in the meantime; "
@@ -141,7 +141,7 @@ def rollback() -> Handover:
         No champion before the present one is left.
     """
     with connected() as client, _one_at_a_time():
-        registered = _trained(client)
+        registered = trained_model(client)
         present, left = champion_of(registered), set(_versions(client))
         former = [each for each in _former(registered) if each in left]
         while former and former[-1] == present:
@@ -168,7 +168,7 @@ def load_champion(n_jobs: int = 1) -> tuple[FunnelModel, int]:
         The champion's folder is damaged.
     """
     with connected() as client:
-        version = champion_of(_trained(client))
+        version = champion_of(trained_model(client))
         if version is None:
             raise RegistryError(f"{model_name()} has no champion; choose one: make promote VERSION=1")
         return _loaded(version, n_jobs), version
@@ -176,9 +176,14 @@ def load_champion(n_jobs: int = 1) -> tuple[FunnelModel, int]:
 
 def _loaded(version: int, n_jobs: int) -> FunnelModel:
     with TemporaryDirectory() as folder:
-        local = mlflow.artifacts.download_artifacts(f"models:/{model_name()}/{version}", dst_path=folder)
-        flavour = mlflow.models.Model.load(local).flavors[mlflow.pyfunc.FLAVOR_NAME]
-        return load_model(Path(local) / flavour[mlflow.pyfunc.DATA], n_jobs)
+        return load_model(download(version, Path(folder)), n_jobs)
+
+
+def download(version: int, into: Path) -> Path:
+    """Copy a version's folder, and say where below ``into`` it is; call it while `connected`."""
+    local = mlflow.artifacts.download_artifacts(f"models:/{model_name()}/{version}", dst_path=str(into))
+    flavour = mlflow.models.Model.load(local).flavors[mlflow.pyfunc.FLAVOR_NAME]
+    return Path(local) / str(flavour[mlflow.pyfunc.DATA])
 
 
 def _tag(client: mlflow.MlflowClient, version: int, name: str, text: str) -> None:
@@ -209,7 +214,8 @@ def champion_of(registered: RegisteredModel | None) -> int | None:
     return None if version is None else int(version)
 
 
-def _trained(client: mlflow.MlflowClient) -> RegisteredModel:
+def trained_model(client: mlflow.MlflowClient) -> RegisteredModel:
+    """The registered model; an error where nothing was trained."""
     registered = registered_model(client)
     if registered is None:
         raise RegistryError(f"no model called {model_name()} in {where()}; train one: make train DATA=<folder>")
