@@ -19,16 +19,18 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sample train rank evaluate recalibrate tune promote rollback mlflow bpic2012 olist test test-slow check bench-features bench-scale bench-outcome bench-honesty bench-reasons clean
+.PHONY: help demo sample train rank evaluate recalibrate tune promote rollback ingest keys mlflow bpic2012 olist test test-slow check bench-features bench-scale bench-outcome bench-honesty bench-reasons clean
 
 help: ## list the targets
 	@echo "make <target>, where a target is one of"
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
 	@echo "and may be followed by"
-	@echo "  DATA=<folder>       the data set (default $(DATA)); QUARANTINE=1 sets its bad rows aside;"
+	@echo "  DATA=<folder>       the data set (default $(DATA)), or DATA=store for what the database holds;"
+	@echo "                      QUARANTINE=1 sets bad rows of a folder aside;"
 	@echo "  KNOWN_UNTIL=<time>  end of its recorded history, where its funnel.toml does not say it;"
 	@echo "  MINUTES=<n>         and TRIALS=<n> for tune (default 30 minutes);"
 	@echo "  VERSION=<n>         for promote; FORCE=<reason> puts it in service though the gate holds it back;"
+	@echo "  CREATE=<scopes>     for keys, with NOTE=<whose>; or REVOKE=<id>;"
 	@echo "  OUT=<file>.csv or .parquet and AS_OF=<time> for rank; REPORT=<file>.html for train; PORT=<n> for mlflow;"
 	@echo "  BPIC2012=<folder>   with the log, for bpic2012 and bench-outcome (default $(BPIC2012));"
 	@echo "  OLIST=<folder>      with the tables, for olist (default $(OLIST));"
@@ -62,6 +64,12 @@ promote: .venv/.installed ## hold the newest version, or VERSION, against the ch
 
 rollback: .venv/.installed ## make the former champion the champion again
 	$(PY) pipelines/rollback.py
+
+ingest: .venv/.installed ## store DATA in the database; a second time changes nothing
+	$(PY) pipelines/ingest.py $(READING)
+
+keys: .venv/.installed ## list the keys of the API, or CREATE=<scopes> NOTE=<whose>, or REVOKE=<id>
+	$(PY) pipelines/keys.py $(if $(CREATE),--create $(CREATE) --note "$(NOTE)") $(if $(REVOKE),--revoke $(REVOKE))
 
 mlflow: .venv/.installed ## MLflow's own pages on http://127.0.0.1:PORT
 	@mkdir -p models

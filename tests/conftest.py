@@ -1,4 +1,4 @@
-"""A small simulated data set, a store that was migrated once, and what becomes of skipped tests in CI."""
+"""A small simulated data set, databases, MLflow's store migrated once, and what becomes of skipped tests in CI."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from leadscore.simulate import simulate
+from tests.stores import KINDS, fresh_url, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
+
+    from leadscore.store import Store
 
 # Before any test imports MLflow.
 os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
@@ -71,6 +74,30 @@ def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copytree(empty_store, tmp_path, dirs_exist_ok=True)
     enter(tmp_path, monkeypatch)
     return tmp_path
+
+
+@pytest.fixture(params=KINDS)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database: an SQLite file, and one on a PostgreSQL server."""
+    with fresh_url(request.param, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def migrated_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a database of each kind with empty tables; tests get copies of it."""
+    with fresh_url(request.param, tmp_path_factory.mktemp("migrated")) as url:
+        with opened(url):
+            pass
+        yield url
+
+
+@pytest.fixture
+def database(migrated_url: str, tmp_path: Path) -> Iterator[Store]:
+    """An empty store of each kind; `store` is MLflow's."""
+    kind = migrated_url.partition(":")[0].partition("+")[0]
+    with fresh_url(kind, tmp_path, migrated_url) as url, opened(url) as store:
+        yield store
 
 
 def enter(folder: Path, patch: pytest.MonkeyPatch) -> None:

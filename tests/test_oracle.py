@@ -87,7 +87,8 @@ def check_columns(tables: Tables, examples: Examples) -> None:
     history = build_history(tables, FUNNEL).coded(VOCABULARY)
     snapshot = history.at(positions(history, tables, examples.lead), examples.as_of)
     # As features are computed, in float64: float32 holds seven digits. X must be this, rounded.
-    found = np.column_stack([feature.compute(snapshot) for feature in features_of()])
+    blocks = [feature.compute(snapshot) for feature in features_of()]
+    found = np.column_stack([block.reshape(len(examples.lead), -1) for block in blocks])
     wanted = answered(tables, examples, column_query())
     for place, name in enumerate(column_names()):
         if name.startswith(("days_", "gap_", "silence_", "value_", "week_")):

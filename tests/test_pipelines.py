@@ -109,6 +109,31 @@ def test_promote_and_rollback_move_the_champion(folder: Path, small: Path, monke
     assert "champion is version 1 again, was 2" in worked("rollback", folder=folder).stderr
 
 
+def test_what_is_ingested_is_ranked_as_the_folder_is_and_a_second_time_changes_nothing(
+    folder: Path, small: Path
+) -> None:
+    first, second = (worked("ingest", small, folder=folder).stdout for _ in range(2))
+    for source in (small, "store"):
+        worked("rank", source, "--out", folder / f"{Path(source).name}.parquet", folder=folder)
+
+    of_folder, of_store = (pd.read_parquet(folder / f"{name}.parquet") for name in (small.name, "store"))
+    pd.testing.assert_frame_equal(of_folder, of_store, check_exact=True)
+    assert first != second
+    assert (folder / "models" / "leadscore.db").is_file()
+
+
+def test_keys_are_created_listed_and_revoked(tmp_path: Path) -> None:
+    key = worked("keys", "--create", "score,read", "--note", "CRM", folder=tmp_path).stdout.strip()
+    key_id, _, secret = key.partition(".")
+
+    listed = worked("keys", folder=tmp_path).stdout
+    assert listed.split()[0] == key_id
+    assert "in service  read,score  CRM" in listed
+    assert secret not in listed
+    assert "revoked" in worked("keys", "--revoke", key_id, folder=tmp_path).stdout
+    assert "no key" in run("keys", "--revoke", key_id, folder=tmp_path).stderr
+
+
 def test_simulate_writes_a_data_set_folder(folder: Path, tmp_path: Path) -> None:
     worked("simulate", tmp_path / "data", "--leads", 50, folder=tmp_path)
 
@@ -146,4 +171,5 @@ def test_a_script_is_short(name: str) -> None:
 
 
 def test_every_script_is_called_here() -> None:
-    assert {"train", "rank", "evaluate", "recalibrate", "tune", "promote", "rollback", "simulate"} == set(NAMES)
+    called = {"train", "rank", "evaluate", "recalibrate", "tune", "promote", "rollback", "simulate", "ingest", "keys"}
+    assert called == set(NAMES)

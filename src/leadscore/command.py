@@ -16,6 +16,8 @@ import pandas as pd
 
 from leadscore.errors import LeadscoreError
 from leadscore.history import read_history
+from leadscore.history.zone import micros
+from leadscore.store import open_store, read_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +40,8 @@ SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "lift_at_10": ("lift at 10 %", "{:.1f}".format),
 }
 INTERVALS = ("log_loss_gain", "auc")
+# Named where a data set folder is asked for, it is what the database holds.
+STORE = Path("store")
 
 
 def run(main: Callable[[], None]) -> None:
@@ -53,7 +57,9 @@ def run(main: Callable[[], None]) -> None:
 def data_set_arguments(description: str | None) -> argparse.ArgumentParser:
     """A parser of the data set folder and of how to read it."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("data", type=Path, nargs="?", default=Path("data/sample"), help="the data set folder")
+    parser.add_argument(
+        "data", type=Path, nargs="?", default=Path("data/sample"), help="the data set folder, or: store"
+    )
     parser.add_argument(
         "--known-until", type=moment, help="end of the recorded history, where funnel.toml does not say it"
     )
@@ -63,8 +69,14 @@ def data_set_arguments(description: str | None) -> argparse.ArgumentParser:
 
 
 def read(asked: argparse.Namespace) -> History:
-    """The history that the arguments name."""
-    return read_history(asked.data, asked.known_until, quarantine=asked.quarantine)
+    """The history that the arguments name: a data set folder's, or that of the database."""
+    if asked.data != STORE:
+        return read_history(asked.data, asked.known_until, quarantine=asked.quarantine)
+    store = open_store()
+    try:
+        return read_store(store, known_until=None if asked.known_until is None else micros(asked.known_until))
+    finally:
+        store.close()
 
 
 def moment(text: str) -> datetime:

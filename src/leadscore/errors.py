@@ -5,7 +5,8 @@ LeadscoreError
 ├── DataError        a table breaks a rule; carries one Problem per rule broken
 ├── ModelError       a model folder is missing, damaged or made for something else
 ├── TrainingError    the history is too short or too poor to learn from
-└── RegistryError    MLflow: no champion, no such version, a promotion refused
+├── RegistryError    MLflow: no champion, no such version, a promotion refused
+└── StoreError       the database cannot be reached or used, or holds nothing yet
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ class TrainingError(LeadscoreError):
 
 class RegistryError(LeadscoreError):
     """MLflow has no champion, no such version, or refuses a promotion."""
+
+
+class StoreError(LeadscoreError):
+    """A database that cannot be reached or used, or that holds nothing yet; no password stands in the message."""
 
 
 @dataclass(frozen=True, slots=True)

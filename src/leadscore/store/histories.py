@@ -1,0 +1,231 @@
+"""The store as a History, for training and for batches."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+
+from leadscore.errors import DataError, Problem
+from leadscore.history import Rules, build_history
+from leadscore.history.reading.columns import encoded
+from leadscore.history.reading.parts import Part, joined, whole
+from leadscore.history.tables import ChangeTable, Coded, LeadTable, Tables, TouchTable, TransitionTable
+from leadscore.store.arrow import arrow_reader, row_reader
+from leadscore.store.connection import reading
+from leadscore.store.dialect import rows_among
+from leadscore.store.schema import changes, leads, touches, transitions
+from leadscore.store.settings import stored_funnel, stored_known_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from leadscore.config import Funnel
+    from leadscore.history import History
+    from leadscore.history.line import Float64s, Int64s
+    from leadscore.history.reading.columns import Values
+    from leadscore.store.arrow import Query
+    from leadscore.store.connection import Store
+
+_DIRECTION = sa.case((touches.c.direction == "inbound", 1), (touches.c.direction == "outbound", 2), else_=0)
+
+
+def read_store(
+    store: Store,
+    *,
+    funnel: Funnel | None = None,
+    known_until: int | None = None,
+    lead_ids: Sequence[str] | None = None,
+) -> History:
+    """The recorded history of all leads in the store, as a data set folder with the same rows gives it.
+
+    Leads with ``do_not_score`` are left out, and counted.
+
+    Parameters
+    ----------
+    funnel : Funnel, optional
+        The settings to read it with; by default those of the last import.
+    known_until : int, optional
+        The end of the recorded history, in microseconds since 1970 UTC; by default the latest that an import said.
+    lead_ids : sequence of str, optional
+        Some ten thousand leads at most; by default all. Those that are not there are left out.
+
+    Raises
+    ------
+    DataError
+        What is stored breaks a rule of the funnel, such as a stage that it no longer has.
+    StoreError
+        The database cannot be used, or nobody said what a default is of.
+    """
+    with reading(store) as connection:
+        chosen = stored_funnel(connection) if funnel is None else funnel
+        until = stored_known_until(connection) if known_until is None else known_until
+        if lead_ids is not None:
+            some = [row.lead for row in rows_among(connection, leads.c.lead_id, list(dict.fromkeys(lead_ids)))]
+            tables = _tables(row_reader(connection), some, until, Rules.of(chosen), connection.dialect.name)
+            return build_history(tables, chosen)
+    with arrow_reader(store) as query:
+        tables = _tables(query, None, until, Rules.of(chosen), store.engine.dialect.name)
+    return build_history(tables, chosen)
+
+
+def _tables(query: Query, some: list[int] | None, until: int, rules: Rules, dialect: str) -> Tables:
+    """The tables of all leads, or of those with ``some`` numbers."""
+    table, place = _leads(query, some, rules)
+    return Tables(
+        leads=table,
+        transitions=_transitions(query, some, place, rules),
+        touches=_touches(query, some, place, dialect),
+        changes=_changes(query, some, place, rules),
+        known_until=until,
+    )
+
+
+def _leads(query: Query, some: list[int] | None, rules: Rules) -> tuple[LeadTable, Int64s]:
+    """The leads, and the row of each by its number."""
+    columns = [column for column in leads.c if column is not leads.c.do_not_score]
+    flags = sa.case((leads.c.do_not_score, 1), else_=0).label("do_not_score")
+    rows = _table(query(_of(sa.select(*columns, flags), leads.c.lead, some)))
+    number = _ints(rows, "lead")
+    place = np.full(int(number.max(initial=0)) + 1, -1, np.int64)
+    place[number] = np.arange(len(number))
+    said = [json.loads(each) for each in rows.get("attributes", pa.array([])).to_pylist()]
+    values: dict[str, Values] = {name: _attribute(name, said, rules) for name in rules.attributes}
+    created = _ints(rows, "created_at")
+    table = LeadTable(
+        ids=np.array(rows["lead_id"].to_pylist() if "lead_id" in rows else [], object),
+        created=created,
+        known=np.maximum(created, _ints(rows, "recorded_at")),
+        do_not_score=_ints(rows, "do_not_score") == 1,
+        numbers={name: column for name, column in values.items() if not isinstance(column, Coded)},
+        categories={name: column for name, column in values.items() if isinstance(column, Coded)},
+    )
+    return table, place
+
+
+def _attribute(name: str, said: list[dict[str, Any]], rules: Rules) -> Values:
+    values = [each.get(name) for each in said]
+    try:
+        column = pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # a number in one lead and a text in another
+        column = pa.array([None if each is None else str(each) for each in values], pa.string())
+    return _read("leads", rules.readers["leads"][name], name, column)
+
+
+def _transitions(query: Query, some: list[int] | None, place: Int64s, rules: Rules) -> TransitionTable:
+    stage = rules.readers["transitions"]["stage"]
+    columns = transitions.c
+    wanted = sa.select(columns.lead, columns.occurred_at, columns.recorded_at, columns.stage)
+    found = _parts(
+        query(_of(wanted, columns.lead, some)),
+        place,
+        lambda batch: {
+            "occurred": _ints(batch, "occurred_at"),
+            "stage": _read("transitions", stage, "stage", batch["stage"]),
+        },
+    )
+    nothing: dict[str, Any] = {"occurred": np.empty(0, np.int64), "stage": np.empty(0, np.int8)}
+    return TransitionTable(**nothing | found)
+
+
+def _touches(query: Query, some: list[int] | None, place: Int64s, dialect: str) -> TouchTable:
+    columns = touches.c
+    none: sa.ColumnElement[float] = sa.literal_column("'Infinity'::float8" if dialect == "postgresql" else "9e999")
+    wanted = sa.select(
+        columns.lead,
+        columns.occurred_at,
+        columns.recorded_at,
+        columns.kind,
+        _DIRECTION.label("direction"),
+        sa.func.coalesce(columns.by, "").label("by"),
+        sa.func.coalesce(columns.value, none).label("value"),
+    )
+    found = _parts(
+        query(_of(wanted, columns.lead, some)),
+        place,
+        lambda batch: {
+            "kind": encoded(batch["kind"]),
+            "direction": batch["direction"].to_numpy().astype(np.int8),
+            "by": encoded(batch["by"]),
+            "value": _finite(batch["value"].to_numpy()),
+        },
+    )
+    # A column that nobody fills needs no memory.
+    if "direction" in found and not found["direction"].any():
+        del found["direction"]
+    if "by" in found and not found["by"].names:
+        del found["by"]
+    if "value" in found and np.isnan(found["value"]).all():
+        del found["value"]
+    return TouchTable(**{"kind": Coded(np.empty(0, np.int32), ())} | found)
+
+
+def _changes(query: Query, some: list[int] | None, place: Int64s, rules: Rules) -> dict[str, ChangeTable]:
+    columns = changes.c
+    value = sa.func.coalesce(columns.value, "").label("value")
+    wanted = sa.select(columns.lead, columns.occurred_at, columns.recorded_at, value)
+    tables = {}
+    for name, reader in rules.changing.items():
+        found = _parts(
+            query(_of(wanted.where(columns.attribute == name), columns.lead, some)),
+            place,
+            lambda batch, reader=reader: {  # type: ignore[misc]
+                "occurred": _ints(batch, "occurred_at"),
+                "value": _read("changes", reader, "value", batch["value"]),
+            },
+        )
+        nothing = {
+            "occurred": np.empty(0, np.int64),
+            "value": _read("changes", reader, "value", pa.array([], pa.string())),
+        }
+        tables[name] = ChangeTable(**nothing | found)
+    return tables
+
+
+def _of(query: sa.Select[Any], lead: sa.Column[int], some: list[int] | None) -> sa.Select[Any]:
+    return query if some is None else query.where(lead.in_(some))
+
+
+def _table(batches: Iterable[pa.RecordBatch]) -> dict[str, pa.Array]:
+    some = [batch for batch in batches if len(batch)]
+    rows = pa.Table.from_batches(some) if some else pa.table({})
+    return {name: whole(rows[name]) for name in rows.column_names}
+
+
+def _parts(
+    batches: Iterable[pa.RecordBatch], place: Int64s, read: Callable[[pa.RecordBatch], dict[str, Values]]
+) -> dict[str, Any]:
+    """Columns of a table of events: ``lead`` and ``known``, and those that ``read`` gives."""
+
+    def part(batch: pa.RecordBatch) -> Part:
+        known = np.maximum(_ints(batch, "occurred_at"), _ints(batch, "recorded_at"))
+        return Part(len(batch), {"lead": place[_ints(batch, "lead")], "known": known, **read(batch)})
+
+    parts = [part(batch) for batch in batches if len(batch)]
+    nothing: dict[str, Any] = {"lead": np.empty(0, np.int64), "known": np.empty(0, np.int64)}
+    return joined(parts) if parts else nothing
+
+
+def _ints(rows: Any, name: str) -> Int64s:
+    try:
+        column = rows[name]
+    except KeyError:
+        return np.empty(0, np.int64)
+    found: Int64s = column.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+    return found
+
+
+def _finite(values: Float64s) -> Float64s:
+    return np.where(np.isinf(values), np.nan, values)
+
+
+def _read(table: str, reader: Any, name: str, column: pa.Array) -> Values:
+    said = reader(name, column)
+    if faults := [fault for fault in said.faults if len(fault.rows)]:
+        fix = "Change the funnel back, or correct what is stored"
+        raise DataError((Problem(table, name, f"{faults[0].rule.must} in the store", fix, len(faults[0].rows)),))
+    values: Values = said.values
+    return values
