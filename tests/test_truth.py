@@ -41,4 +41,4 @@ def test_later_data_recover_most_of_the_way_from_base_rate_to_truth(tmp_path: Pa
     )
     recovered = (base - learnt) / (base - best)
     print(f"log loss: base rate {base:.4f}, model {learnt:.4f}, truth {best:.4f}; {recovered:.1%} of the way")  # noqa: T201
-    assert recovered >= 0.80
+    assert recovered >= 0.86
