@@ -19,7 +19,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sample train rank evaluate recalibrate tune promote rollback ingest keys mlflow bpic2012 olist test test-slow check bench-features bench-scale bench-outcome bench-honesty bench-reasons clean
+.PHONY: help demo sample train rank evaluate recalibrate tune promote rollback ingest score serve keys mlflow bpic2012 olist test test-slow check bench-features bench-scale bench-outcome bench-honesty bench-reasons bench-api clean
 
 help: ## list the targets
 	@echo "make <target>, where a target is one of"
@@ -31,7 +31,7 @@ help: ## list the targets
 	@echo "  MINUTES=<n>         and TRIALS=<n> for tune (default 30 minutes);"
 	@echo "  VERSION=<n>         for promote; FORCE=<reason> puts it in service though the gate holds it back;"
 	@echo "  CREATE=<scopes>     for keys, with NOTE=<whose>; or REVOKE=<id>;"
-	@echo "  OUT=<file>.csv or .parquet and AS_OF=<time> for rank; REPORT=<file>.html for train; PORT=<n> for mlflow;"
+	@echo "  OUT=<file>.csv or .parquet and AS_OF=<time> for rank; AS_OF and KEEP_DAYS=<n> for score; REPORT=<file>.html for train; PORT=<n> for mlflow;"
 	@echo "  BPIC2012=<folder>   with the log, for bpic2012 and bench-outcome (default $(BPIC2012));"
 	@echo "  OLIST=<folder>      with the tables, for olist (default $(OLIST));"
 	@echo "  PYTHON=<program>    to make .venv with; ARGS='...' for pytest"
@@ -67,6 +67,12 @@ rollback: .venv/.installed ## make the former champion the champion again
 
 ingest: .venv/.installed ## store DATA in the database; a second time changes nothing
 	$(PY) pipelines/ingest.py $(READING)
+
+score: .venv/.installed ## score every open lead in the database, and publish the list
+	$(PY) pipelines/score.py $(if $(AS_OF),--as-of $(AS_OF)) $(if $(KEEP_DAYS),--keep-days $(KEEP_DAYS))
+
+serve: .venv/.installed ## answer the CRM over HTTP; settings are variables that begin with LEADSCORE_
+	$(PY) pipelines/serve.py
 
 keys: .venv/.installed ## list the keys of the API, or CREATE=<scopes> NOTE=<whose>, or REVOKE=<id>
 	$(PY) pipelines/keys.py $(if $(CREATE),--create $(CREATE) --note "$(NOTE)") $(if $(REVOKE),--revoke $(REVOKE))
@@ -109,6 +115,9 @@ bench-honesty: .venv/.dev ## whether "no signal" and "leak?" are said when they 
 
 bench-reasons: .venv/.dev ## the reasons for a page of 50 leads
 	$(PY) -m benchmarks.bench_reasons
+
+bench-api: .venv/.dev ## the service under load against a bare endpoint and MLflow's, and a batch of a million leads
+	.ci/postgres $(PY) -m benchmarks.bench_api
 
 clean: ## remove environment, caches and build; data, models and ranked lists stay
 	rm -rf .venv build dist .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache src/*.egg-info

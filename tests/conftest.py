@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from leadscore.backtest import learn_until
+from leadscore.history import read_history
 from leadscore.simulate import simulate
+from leadscore.store import ingest
 from tests.stores import KINDS, fresh_url, opened
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from leadscore.history import History
+    from leadscore.model import FunnelModel
     from leadscore.store import Store
 
 # Before any test imports MLflow.
@@ -48,6 +53,72 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "funnel.toml").open("a", encoding="utf-8") as settings:
         settings.write(QUICK)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_history(small: Path) -> History:
+    """Its history; not to be changed."""
+    return read_history(small)
+
+
+@pytest.fixture(scope="session")
+def small_model(small_history: History) -> FunnelModel:
+    """A model that has learnt from all of it; not to be changed."""
+    return learn_until(small_history, small_history.known_until, n_jobs=1)
+
+
+@pytest.fixture(scope="session")
+def registered(small_model: FunnelModel, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a registry in ``models/`` whose champion is version 1; tests get copies of it."""
+    import mlflow  # noqa: PLC0415 - its environment is set above
+
+    from leadscore.registry.connection import connected, experiment_id  # noqa: PLC0415
+    from leadscore.registry.runs import log_model  # noqa: PLC0415
+    from leadscore.registry.versions import CHAMPION  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("registered")
+    shutil.copytree(empty_store, folder, dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        enter(folder, patch)
+        with connected() as client, mlflow.start_run(experiment_id=experiment_id(client)):
+            log_model(small_model, {"note": "a test", "jitter": {}})
+            client.set_registered_model_alias("leadscore", CHAMPION, "1")
+    return folder
+
+
+@pytest.fixture
+def registry(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with a registry that the test may spoil."""
+    (tmp_path / "models").mkdir()
+    shutil.copy(registered / "models" / "mlflow.db", tmp_path / "models" / "mlflow.db")
+    enter(tmp_path, monkeypatch)
+    return tmp_path
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def ingested_url(
+    request: pytest.FixtureRequest, small: Path, small_history: History, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The URL of a database of each kind with the small data set in it; tests get copies of it."""
+    with fresh_url(request.param, tmp_path_factory.mktemp("ingested")) as url:
+        with opened(url) as store:
+            ingest(store, small, received_at=small_history.known_until)
+        yield url
+
+
+@pytest.fixture
+def company_url(ingested_url: str, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database with the small data set, which the test may change."""
+    kind = ingested_url.partition(":")[0].partition("+")[0]
+    with fresh_url(kind, tmp_path, ingested_url) as url:
+        yield url
+
+
+@pytest.fixture
+def company(company_url: str) -> Iterator[Store]:
+    """The store at `company_url`."""
+    with opened(company_url) as store:
+        yield store
 
 
 @pytest.fixture(scope="session")

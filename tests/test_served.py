@@ -8,15 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from leadscore.backtest import learn_until
 from leadscore.errors import ModelError, RegistryError
-from leadscore.history import read_history
 from leadscore.registry import champion_version, fetch_champion, last_served
-from leadscore.registry.connection import connected, experiment_id
-from leadscore.registry.runs import log_model
+from leadscore.registry.connection import connected
 from leadscore.registry.served import COPIES_KEPT
-from leadscore.registry.versions import CHAMPION
-from tests.conftest import enter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,38 +22,10 @@ if TYPE_CHECKING:
 NAME = "leadscore"
 
 
-@pytest.fixture(scope="module")
-def history(small: Path) -> History:
-    return read_history(small)
-
-
-@pytest.fixture(scope="module")
-def model(history: History) -> FunnelModel:
-    return learn_until(history, history.known_until, n_jobs=1)
-
-
-@pytest.fixture(scope="module")
-def registered(model: FunnelModel, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a registry that holds one champion; not to be changed."""
-    import mlflow  # noqa: PLC0415 - conftest sets its environment first
-
-    folder = tmp_path_factory.mktemp("registered")
-    shutil.copytree(empty_store, folder, dirs_exist_ok=True)
-    with pytest.MonkeyPatch.context() as patch:
-        enter(folder, patch)
-        with connected() as client, mlflow.start_run(experiment_id=experiment_id(client)):
-            log_model(model, {"note": "a test"})
-            client.set_registered_model_alias(NAME, CHAMPION, "1")
-    return folder
-
-
 @pytest.fixture
-def copies(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def copies(registry: Path) -> Path:
     """An empty folder for copies, in a working directory whose registry the test may spoil."""
-    (tmp_path / "models").mkdir()
-    shutil.copy(registered / "models" / "mlflow.db", tmp_path / "models" / "mlflow.db")
-    enter(tmp_path, monkeypatch)
-    return tmp_path / "served"
+    return registry / "served"
 
 
 def more_versions(count: int) -> None:
@@ -68,13 +35,16 @@ def more_versions(count: int) -> None:
             client.create_model_version(NAME, str(source.source), source.run_id)
 
 
-def test_the_copy_of_the_champion_says_what_the_model_says(copies: Path, model: FunnelModel, history: History) -> None:
+def test_the_copy_of_the_champion_says_what_the_model_says(
+    copies: Path, small_model: FunnelModel, small_history: History
+) -> None:
     served = fetch_champion(champion_version(), copies)
 
+    history = small_history
     everyone = history.at(np.arange(len(history)), np.full(len(history), history.known_until))
     assert served.version == 1
-    assert served.about == {"note": "a test"}
-    assert np.array_equal(served.model.predict_proba(everyone), model.predict_proba(everyone), equal_nan=True)
+    assert served.about["note"] == "a test"
+    assert np.array_equal(served.model.predict_proba(everyone), small_model.predict_proba(everyone), equal_nan=True)
 
 
 def test_the_last_copy_is_there_when_the_registry_is_gone(copies: Path) -> None:

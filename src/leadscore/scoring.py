@@ -86,6 +86,8 @@ class Scores:
         Rows of the leads that may be scored; the others are marked ``do_not_score``.
     snapshot : Snapshot
         What was known of these.
+    stage : ndarray of int64, shape (n_scored,)
+        Where they stood.
     probability : ndarray of float64, shape (n_scored, n_later_stages)
         NaN for stages already passed, and for leads that are won or lost.
     key : ndarray of float64, shape (n_scored,)
@@ -100,10 +102,27 @@ class Scores:
     lead_id: Strings
     scored: Int64s
     snapshot: Snapshot
+    stage: Int64s
     probability: Float64s
     key: Float64s
     before: Bools
     grade: Strings
+
+    def part(self, begin: int, lead_id: Sequence[str]) -> Scores:
+        """The scores of ``lead_id``, which were sent under whatever names one after another from row ``begin`` on."""
+        first, last = np.searchsorted(self.scored, (begin, begin + len(lead_id))).tolist()
+        rows = slice(first, last)
+        return Scores(
+            self.funnel,
+            np.array(lead_id, object),
+            self.scored[rows] - begin,
+            self.snapshot[rows],
+            self.stage[rows],
+            self.probability[rows],
+            self.key[rows],
+            self.before[rows],
+            self.grade[rows],
+        )
 
 
 def score_leads(
@@ -132,8 +151,10 @@ def score_leads(
     scored = np.array([row for row, each in enumerate(lead_id) if each in place], np.int64)
     snapshot = history.at(np.array([place[each] for each in lead_id[scored]], np.int64), as_of[scored])
     probability = model.predict_proba(snapshot)
-    key, before = model.keys(snapshot.steps.stage, probability)
-    return Scores(model.funnel, lead_id, scored, snapshot, probability, key, before, model.grades_.grade(key, before))
+    stage = snapshot.steps.stage
+    key, before = model.keys(stage, probability)
+    grade = model.grades_.grade(key, before)
+    return Scores(model.funnel, lead_id, scored, snapshot, stage, probability, key, before, grade)
 
 
 def score_records(model: FunnelModel, records: pd.DataFrame) -> pd.DataFrame:
@@ -162,7 +183,7 @@ def score_records(model: FunnelModel, records: pd.DataFrame) -> pd.DataFrame:
     found = score_leads(model, sent, as_of)
     stage = np.full(len(records), None, object)
     probability = np.full((len(records), len(model.stages_)), np.nan)
-    stage[found.scored] = np.array([*model.funnel.stages, "lost"], object)[found.snapshot.steps.stage]
+    stage[found.scored] = np.array([*model.funnel.stages, "lost"], object)[found.stage]
     probability[found.scored] = found.probability
     scores = pd.DataFrame({"lead_id": found.lead_id, "stage": stage})
     scores[probability_columns(model.funnel)] = probability

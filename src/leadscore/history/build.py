@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# A few leads that are sent to be scored are not.
+WORTH_A_LINE = 1_000
+
 
 def build_history(tables: Tables, funnel: Funnel) -> History:
     """Sort checked tables into lines of time; leads with ``do_not_score`` are left out.
@@ -133,7 +136,8 @@ def _steps(table: TransitionTable, place: Int32s, created: Int64s) -> Steps:
     lead, occurred, stage, known = lead[newest], occurred[newest], stage[newest], known[newest]
     first = _first_of_lead(lead)
     step = stage != np.where(first, 0, _one_later(stage))
-    log.info(
+    log.log(
+        logging.INFO if n_transitions > WORTH_A_LINE else logging.DEBUG,
         "%d transitions: %d steps, %d older than what was known, %d repeats",
         n_transitions,
         np.count_nonzero(step),

@@ -6,17 +6,22 @@ that whatever else is done in the same block is stored with them, or not at all.
 
 from leadscore.store.accepting import Accepted, accept
 from leadscore.store.api_keys import SCOPES, Key, create_key, find_key, list_keys, revoke_key
-from leadscore.store.connection import Store, open_store, reading, transaction
-from leadscore.store.erasure import Receipt, erase, erased_of, object_to_scoring
+from leadscore.store.connection import Store, answers, open_store, reading, transaction
+from leadscore.store.erasure import Receipt, erase, erased_of, object_to_scoring, objecting_of, stayed_of
 from leadscore.store.events import Change, Event, Lead, Merge, Outcome, Retraction, Touch, Transition
 from leadscore.store.folder import Ingested, Loaded, ingest
 from leadscore.store.histories import read_store
+from leadscore.store.lists import After, Wanted, list_page, listed_rows, published_run, run_of
+from leadscore.store.publication import begin_run, numbers_of, publish, stage, sweep
 from leadscore.store.records import records_of
+from leadscore.store.relisting import PastScore, Runs, open_runs, relist, score_history, unlist
+from leadscore.store.scored import ScoredLeads
 from leadscore.store.settings import stored_funnel, stored_known_until
 
 __all__ = [
     "SCOPES",
     "Accepted",
+    "After",
     "Change",
     "Event",
     "Ingested",
@@ -25,25 +30,45 @@ __all__ = [
     "Loaded",
     "Merge",
     "Outcome",
+    "PastScore",
     "Receipt",
     "Retraction",
+    "Runs",
+    "ScoredLeads",
     "Store",
     "Touch",
     "Transition",
+    "Wanted",
     "accept",
+    "answers",
+    "begin_run",
     "create_key",
     "erase",
     "erased_of",
     "find_key",
     "ingest",
     "list_keys",
+    "list_page",
+    "listed_rows",
+    "numbers_of",
     "object_to_scoring",
+    "objecting_of",
+    "open_runs",
     "open_store",
+    "publish",
+    "published_run",
     "read_store",
     "reading",
     "records_of",
+    "relist",
     "revoke_key",
+    "run_of",
+    "score_history",
+    "stage",
+    "stayed_of",
     "stored_funnel",
     "stored_known_until",
+    "sweep",
     "transaction",
+    "unlist",
 ]

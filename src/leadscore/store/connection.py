@@ -30,6 +30,8 @@ PRAGMAS = (
     "PRAGMA foreign_keys = ON",
 )
 
+_NOTHING = sa.text("SELECT 1")
+
 
 @dataclass(frozen=True, slots=True)
 class Store:
@@ -105,6 +107,18 @@ def reading(store: Store) -> Iterator[sa.Connection]:
     level: dict[str, Any] = {"isolation_level": "REPEATABLE READ"} if is_postgresql(store) else {}
     with _spoken(store), store.engine.connect().execution_options(**level) as connection, connection.begin():
         yield connection
+
+
+def answers(store: Store) -> None:
+    """Ask the database for nothing.
+
+    Raises
+    ------
+    StoreError
+        It does not answer.
+    """
+    with reading(store) as connection:
+        connection.execute(_NOTHING)
 
 
 def is_postgresql(store: Store) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from leadscore.store.dialect import inserted, lock_corrections, rows_among
+from leadscore.store.dialect import among, inserted, lock_corrections, rows_among
 from leadscore.store.schema import EVENTS, erased, leads, listed, merged, scores
 from leadscore.store.settings import secret
 
@@ -66,7 +67,7 @@ def erase(connection: sa.Connection, lead_id: str, *, at: int) -> Receipt:
     if connection.dialect.name == "sqlite":
         # What is deleted is overwritten, not only let go of.
         connection.exec_driver_sql("PRAGMA secure_delete = ON").close()
-    stayed = connection.execute(_STAYED, {"id": lead_id}).scalar_one_or_none() or lead_id
+    stayed = stayed_of(connection, lead_id)
     went = connection.execute(_WENT, {"id": stayed}).scalars().all()
     key = secret(connection)
     found = connection.execute(_RECEIPT, {"hash": id_hash(lead_id, key)}).one_or_none()
@@ -96,7 +97,7 @@ def object_to_scoring(connection: sa.Connection, lead_id: str, objects: bool, *,
         The moment of the request.
     """
     lock_corrections(connection, alone=True)
-    stayed = connection.execute(_STAYED, {"id": lead_id}).scalar_one_or_none() or lead_id
+    stayed = stayed_of(connection, lead_id)
     row = connection.execute(_LEAD, {"id": stayed}).scalar_one_or_none()
     if row is None:
         return False
@@ -104,6 +105,23 @@ def object_to_scoring(connection: sa.Connection, lead_id: str, objects: bool, *,
     if objects:
         connection.execute(_UNLIST, {"row": row})
     return True
+
+
+def stayed_of(connection: sa.Connection, lead_id: str) -> str:
+    """The id of the lead that this one stands for: the one that stayed where it was merged, else itself."""
+    return connection.execute(_STAYED, {"id": lead_id}).scalar_one_or_none() or lead_id
+
+
+def objecting_of(connection: sa.Connection, lead_ids: Sequence[str]) -> set[str]:
+    """Which of these leads object, by the names given here: a lead that was merged stands for the one that stayed."""
+    return set(connection.execute(_objecting(connection.dialect.name), {"ids": list(lead_ids)}).scalars())
+
+
+@cache
+def _objecting(dialect: str) -> Any:
+    own = sa.select(leads.c.lead_id).where(leads.c.do_not_score, among(leads.c.lead_id, "ids", dialect))
+    stayed = sa.select(merged.c.lead_id).join(leads, leads.c.lead_id == merged.c.into_lead_id)
+    return sa.union_all(own, stayed.where(leads.c.do_not_score, among(merged.c.lead_id, "ids", dialect)))
 
 
 def id_hash(lead_id: str, key: bytes) -> bytes:

@@ -126,7 +126,7 @@ runs = sa.Table(
     sa.Column("published_at", Moment),
     sa.Column("model_version", sa.Text, nullable=False),
     sa.Column("leads", sa.BigInteger, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),  # staging, published, old or failed
+    sa.Column("state", sa.Text, nullable=False),  # staging, published, old (the former list), past or failed
     sqlite_autoincrement=True,
 )
 # At most one row, the pointer that a publication moves.
@@ -150,23 +150,29 @@ def _score(*columns: sa.Column[int]) -> tuple[sa.Column[int] | sa.Column[str], .
     )
 
 
-scores = sa.Table("scores", metadata, *_score(_numbered("id"), _of_lead(index=False)), sa.Index(None, "lead", "as_of"))
+scores = sa.Table(
+    "scores",
+    metadata,
+    *_score(_numbered("id"), _of_lead(index=False)),
+    sa.Index(None, "lead", "as_of"),
+    sa.Index(None, "as_of"),
+)
+# The key begins with the lead: what is done to one lead finds its rows in all runs.
 listed = sa.Table(
     "listed",
     metadata,
     *_score(
-        sa.Column("run", Number, sa.ForeignKey("runs.run"), primary_key=True, autoincrement=False),
         sa.Column("lead", Number, sa.ForeignKey("leads.lead"), primary_key=True, autoincrement=False),
+        sa.Column("run", Number, sa.ForeignKey("runs.run"), primary_key=True, autoincrement=False),
     ),
-    sa.Column("list", sa.Text, nullable=False),  # handoff or win
+    sa.Column("list", sa.Text, nullable=False),  # handoff, win, or nothing for a lead that is won or lost
     sa.Column("rank", sa.BigInteger),
     sa.Column("key", sa.Double, nullable=False),  # the probability that the list is in order of
     sa.Column("owner", sa.Text),
     sa.Column("source", sa.Text),
     sa.Column("grade", sa.Text, nullable=False),
-    sa.Index("ix_listed_lead", "lead"),
 )
-_order = (listed.c.run, listed.c.list, listed.c.key.desc(), listed.c.lead)
-sa.Index("ix_listed_key", *_order)
-for _filter in ("owner", "stage", "source"):
-    sa.Index(f"ix_listed_{_filter}", *_order[:2], listed.c[_filter], *_order[2:])
+# Stage and source stand in both: rows that are filtered out are passed over in the index. Those of one owner are few.
+_order = (listed.c.key.desc(), listed.c.lead, listed.c.stage, listed.c.source)
+sa.Index("ix_listed_key", listed.c.run, listed.c.list, *_order)
+sa.Index("ix_listed_owner", listed.c.run, listed.c.list, listed.c.owner, *_order)

@@ -151,14 +151,15 @@ def _publication() -> None:
         sa.ForeignKeyConstraint(["lead"], ["leads.lead"], name="fk_scores_lead"),
     )
     op.create_index("ix_scores_lead_as_of", "scores", ["lead", "as_of"])
+    op.create_index("ix_scores_as_of", "scores", ["as_of"])
     _listed()
 
 
 def _listed() -> None:
     op.create_table(
         "listed",
-        sa.Column("run", Number, autoincrement=False, nullable=False),
         sa.Column("lead", Number, autoincrement=False, nullable=False),
+        sa.Column("run", Number, autoincrement=False, nullable=False),
         *_score(),
         _needed("list", sa.Text()),
         sa.Column("rank", sa.BigInteger()),
@@ -166,15 +167,13 @@ def _listed() -> None:
         sa.Column("owner", sa.Text()),
         sa.Column("source", sa.Text()),
         _needed("grade", sa.Text()),
-        sa.PrimaryKeyConstraint("run", "lead", name="pk_listed"),
+        sa.PrimaryKeyConstraint("lead", "run", name="pk_listed"),
         sa.ForeignKeyConstraint(["run"], ["runs.run"], name="fk_listed_run"),
         sa.ForeignKeyConstraint(["lead"], ["leads.lead"], name="fk_listed_lead"),
     )
-    op.create_index("ix_listed_lead", "listed", ["lead"])
     order: sa.ColumnElement[Any] = sa.column("key").desc()
-    op.create_index("ix_listed_key", "listed", ["run", "list", order, "lead"])
-    for each in ("owner", "stage", "source"):
-        op.create_index(f"ix_listed_{each}", "listed", ["run", "list", each, order, "lead"])
+    op.create_index("ix_listed_key", "listed", ["run", "list", order, "lead", "stage", "source"])
+    op.create_index("ix_listed_owner", "listed", ["run", "list", "owner", order, "lead", "stage", "source"])
 
 
 def _score() -> tuple[sa.Column[Any], ...]:

@@ -1,0 +1,254 @@
+"""The list of scored leads: staged beside the one in force, then put in its place in one step.
+
+A run is a whole list. Its rows are staged in small commits, which readers do not see; to publish it is one small
+transaction. Leads that are scored anew meanwhile are written to the list in force and to the one in the making. What
+a later list replaces goes to the history of scores.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from functools import cache
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from leadscore.errors import StoreError
+from leadscore.store.alone import one_batch
+from leadscore.store.connection import is_postgresql, reading, transaction
+from leadscore.store.dialect import among, insert, upserted
+from leadscore.store.relisting import OLD, PAST, PUBLISHED, RUNS, SCORE, STAGING, rows_of_run, some_of_run
+from leadscore.store.schema import leads, listed, published, runs, scores
+from leadscore.store.scored import PER_LEAD, PER_RUN, as_csv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from leadscore.history.line import Int64s
+    from leadscore.store.connection import Store
+    from leadscore.store.scored import ScoredLeads
+
+# Rows in one transaction, and how long others may write before the next: SQLite has one writer at a time.
+ROWS = 2_000
+ROWS_POSTGRESQL = 5_000
+PAUSE_SECONDS = 0.01
+# For SQLite: the indexes of a million leads stay in memory, and their last pages, which each commit writes again, go
+# from the log to the file only now and then.
+PRAGMAS = (f"PRAGMA cache_size = {-512 * 1024}", "PRAGMA wal_autocheckpoint = 16000")
+FAILED = "failed"
+
+_HAS_ROWS = sa.exists().where(listed.c.run == runs.c.run)
+_LEFT = sa.select(runs.c.run, runs.c.state).where(runs.c.state.in_((PAST, FAILED)), _HAS_ROWS).order_by(runs.c.run)
+_COUNT = sa.update(runs).where(runs.c.run == sa.bindparam("of")).values(leads=runs.c.leads + sa.bindparam("more"))
+
+
+@contextmanager
+def begin_run(store: Store, *, as_of: int, model_version: str, at: int) -> Iterator[int]:
+    """A new run, which nobody else can begin another beside for as long as the block lasts.
+
+    What runs that broke off have left is deleted first.
+
+    Raises
+    ------
+    StoreError
+        Another batch is under way.
+    """
+    with one_batch(store):
+        with transaction(store) as connection:
+            if is_postgresql(store):
+                # Whoever scores leads anew has either ended, and this batch reads it, or will see this run.
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(RUNS)))
+            connection.execute(sa.update(runs).where(runs.c.state == STAGING).values(state=FAILED))
+            new = {"as_of": as_of, "started_at": at, "model_version": model_version, "leads": 0, "state": STAGING}
+            run = int(connection.execute(sa.insert(runs).values(new).returning(runs.c.run)).scalar_one())
+        with reading(store) as connection:
+            failed = [each.run for each in connection.execute(_LEFT) if each.state == FAILED]
+        for each in failed:
+            _clear(store, each, keep=False)
+        yield run
+
+
+def stage(store: Store, run: int, scored: ScoredLeads) -> int:
+    """Add scores to a run that is not published yet; how many.
+
+    In small commits, with time for other writers between them. Leads that are gone or that object are left out. A
+    lead that was scored anew since the run began keeps that score unless this one is of a later moment, and gets its
+    rank from here.
+    """
+    order, staged = scored.as_listed(), 0
+    n_rows = _rows_at_once(store)
+    for begin in range(0, len(order), n_rows):
+        with _writing(store) as connection:
+            added = _add(connection, run, scored, order[begin : begin + n_rows])
+            connection.execute(_COUNT, {"of": run, "more": added})
+        staged += added
+    return staged
+
+
+def publish(store: Store, run: int, *, at: int) -> None:
+    """Make a run the list in force, in one step.
+
+    Raises
+    ------
+    StoreError
+        Another batch has taken it for broken off.
+    """
+    with transaction(store) as connection:
+        for state, next_state in ((OLD, PAST), (PUBLISHED, OLD)):
+            connection.execute(sa.update(runs).where(runs.c.state == state).values(state=next_state))
+        done = {"state": PUBLISHED, "finished_at": at, "published_at": at}
+        ready = sa.update(runs).where(runs.c.run == run, runs.c.state == STAGING).values(done)
+        if connection.execute(ready.returning(runs.c.run)).first() is None:
+            raise StoreError(f"run {run} is no longer being staged: another batch took it for broken off; score again")
+        upserted(connection, published, {"one": 1, "run": run})
+
+
+def sweep(store: Store, *, keep_from: int) -> None:
+    """Move lists older than the former one to the history of scores, and delete what is older than ``keep_from``.
+
+    In small commits; whatever breaks off, each row is in the list or in the history. The former list stays for those
+    who are reading it page by page.
+    """
+    with reading(store) as connection:
+        left = connection.execute(_LEFT).all()
+    for each in left:
+        _clear(store, each.run, keep=each.state == PAST)
+    while True:
+        with _writing(store) as connection:
+            outdated = sa.select(scores.c.id).where(scores.c.as_of < keep_from).limit(_rows_at_once(store))
+            if not connection.execute(sa.delete(scores).where(scores.c.id.in_(outdated))).rowcount:
+                return
+
+
+def numbers_of(store: Store, lead_ids: Sequence[str]) -> Int64s:
+    """The number of each lead in the store, -1 where it is not there; shape (n_leads,)."""
+    with reading(store) as connection:
+        number = dict(connection.execute(sa.select(leads.c.lead_id, leads.c.lead)).tuples().all())
+    return np.array([number.get(lead_id, -1) for lead_id in lead_ids], np.int64)
+
+
+def _rows_at_once(store: Store) -> int:
+    return ROWS_POSTGRESQL if is_postgresql(store) else ROWS
+
+
+@contextmanager
+def _writing(store: Store) -> Iterator[sa.Connection]:
+    """A small transaction of many, and time for others to write after it."""
+    with transaction(store) as connection:
+        if not is_postgresql(store):
+            for pragma in PRAGMAS:
+                connection.exec_driver_sql(pragma).close()
+        yield connection
+    if not is_postgresql(store):
+        time.sleep(PAUSE_SECONDS)
+
+
+def _add(connection: sa.Connection, run: int, scored: ScoredLeads, rows: Int64s) -> int:
+    same = {"run": run, "scored_at": scored.scored_at, "model_version": scored.model_version}
+    if connection.dialect.name == "postgresql":
+        return _copied(connection, scored, rows, same)
+    there = connection.execute(_scorable(), {"leads": scored.lead[rows].tolist()}).scalars().all()
+    rows = rows[np.isin(scored.lead[rows], there)]
+    columns: dict[str, Any] = {name: repeat(value, len(rows)) for name, value in same.items()} | scored.columns(rows)
+    statement, names = _stage_rows()
+    if len(rows):
+        connection.exec_driver_sql(statement, list(zip(*(columns[name] for name in names), strict=True)))
+    return len(rows)
+
+
+def _copied(connection: sa.Connection, scored: ScoredLeads, rows: Int64s, same: dict[str, Any]) -> int:
+    _COPIED.create(connection)
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy("COPY copied FROM STDIN (FORMAT CSV)") as copy:
+        copy.write(as_csv(scored, rows))
+    added = connection.execute(_stage_copied(), same).rowcount
+    _COPIED.drop(connection)
+    return int(added)
+
+
+def _clear(store: Store, run: int, *, keep: bool) -> None:
+    """Delete the rows of a run, in small commits, or move them to the history of scores."""
+    dialect = store.engine.dialect.name
+    # In the order in which they lie side by side.
+    some = sa.select(listed.c.lead).where(listed.c.run == run)
+    some = some.order_by(listed.c.run, listed.c.list, listed.c.key.desc(), listed.c.lead).limit(_rows_at_once(store))
+    while True:
+        with _writing(store) as connection:
+            wanted = {"run": run, "leads": connection.execute(some).scalars().all()}
+            if not wanted["leads"]:
+                return
+            if keep:
+                # A lead that is being erased is waited for, and then it has no row to keep.
+                connection.execute(_locked(dialect), wanted)
+                connection.execute(_moved(dialect), wanted)
+            connection.execute(_removed(dialect), wanted)
+
+
+def _staged_over(statement: Any) -> Any:
+    """The rank is the batch's. Where both are of one moment, the score that is there knows what came meanwhile."""
+    newer = statement.excluded.as_of > listed.c.as_of
+    others = {
+        name: sa.case((newer, statement.excluded[name]), else_=listed.c[name])
+        for name in (*PER_LEAD, *PER_RUN)
+        if name not in {"rank", "lead", "run"}
+    }
+    return statement.on_conflict_do_update(
+        index_elements=[listed.c.lead, listed.c.run], set_={"rank": statement.excluded.rank} | others
+    )
+
+
+@cache
+def _stage_rows() -> tuple[str, tuple[str, ...]]:
+    """For SQLite, as its driver takes it without a word more per row: the statement, and the order of its values."""
+    statement = insert(listed, "sqlite").values({column.name: sa.bindparam(column.name) for column in listed.c})
+    compiled: Any = _staged_over(statement).compile(dialect=sqlite.dialect())
+    return str(compiled), tuple(compiled.positiontup)
+
+
+_COPIED = sa.Table(
+    "copied",
+    sa.MetaData(),
+    *(sa.Column(name, sa.BigInteger if name == "lead" else listed.c[name].type) for name in PER_LEAD),
+    prefixes=["TEMPORARY"],
+    postgresql_on_commit="DROP",
+)
+
+
+@cache
+def _stage_copied() -> Any:
+    same = [sa.bindparam(name, type_=listed.c[name].type).label(name) for name in PER_RUN]
+    found = (
+        sa.select(*_COPIED.c, *same)
+        .join(leads, leads.c.lead == _COPIED.c.lead)
+        .where(sa.not_(leads.c.do_not_score))
+        .order_by(_COPIED.c.lead)
+        # Nobody erases them or notes an objection until these rows are there to be deleted.
+        .with_for_update(read=True, of=leads)
+    )
+    statement = insert(listed, "postgresql").from_select([*PER_LEAD, *PER_RUN], found)
+    return _staged_over(statement).execution_options(preserve_rowcount=True)
+
+
+@cache
+def _scorable() -> Any:
+    return sa.select(leads.c.lead).where(among(leads.c.lead, "leads", "sqlite"), sa.not_(leads.c.do_not_score))
+
+
+@cache
+def _locked(dialect: str) -> Any:
+    some = sa.select(leads.c.lead).where(among(leads.c.lead, "leads", dialect)).order_by(leads.c.lead)
+    return some.with_for_update(read=True, key_share=True)
+
+
+@cache
+def _moved(dialect: str) -> Any:
+    return sa.insert(scores).from_select(["lead", *SCORE], rows_of_run(dialect))
+
+
+@cache
+def _removed(dialect: str) -> Any:
+    return sa.delete(listed).where(some_of_run(dialect))
