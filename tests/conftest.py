@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from leadscore.store import ingest
 from tests.stores import KINDS, fresh_url, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from leadscore.history import History
     from leadscore.model import FunnelModel
@@ -95,22 +97,41 @@ def registry(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def ingested(
+    small: Path, small_history: History, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], str]]:
+    """From a kind of database to the URL of one with the small data set in it; tests get copies of it."""
+    with ExitStack() as databases:
+
+        @cache
+        def filled(kind: str) -> str:
+            url = databases.enter_context(fresh_url(kind, tmp_path_factory.mktemp("ingested")))
+            with opened(url) as store:
+                ingest(store, small, received_at=small_history.known_until)
+            return url
+
+        yield filled
+
+
 @pytest.fixture(scope="session", params=KINDS)
-def ingested_url(
-    request: pytest.FixtureRequest, small: Path, small_history: History, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def ingested_url(request: pytest.FixtureRequest, ingested: Callable[[str], str]) -> str:
     """The URL of a database of each kind with the small data set in it; tests get copies of it."""
-    with fresh_url(request.param, tmp_path_factory.mktemp("ingested")) as url:
-        with opened(url) as store:
-            ingest(store, small, received_at=small_history.known_until)
+    return ingested(request.param)
+
+
+@pytest.fixture(params=KINDS)
+def company_url(request: pytest.FixtureRequest, ingested: Callable[[str], str], tmp_path: Path) -> Iterator[str]:
+    """The URL of a database of each kind with the small data set, which the test may change."""
+    with fresh_url(request.param, tmp_path, ingested(request.param)) as url:
         yield url
 
 
 @pytest.fixture
-def company_url(ingested_url: str, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database with the small data set, which the test may change."""
-    kind = ingested_url.partition(":")[0].partition("+")[0]
-    with fresh_url(kind, tmp_path, ingested_url) as url:
+def sqlite_url(ingested: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an SQLite file with the small data set, which services are told of."""
+    with fresh_url("sqlite", tmp_path, ingested("sqlite")) as url:
+        monkeypatch.setenv("LEADSCORE_DATABASE_URL", url)
         yield url
 
 

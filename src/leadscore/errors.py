@@ -5,7 +5,8 @@ LeadscoreError
 ├── DataError        a table breaks a rule; carries one Problem per rule broken
 ├── ModelError       a model folder is missing, damaged or made for something else
 ├── TrainingError    the history is too short or too poor to learn from
-├── RegistryError    MLflow: no champion, no such version, a promotion refused
+├── RegistryError    MLflow: no such version, a promotion refused
+│   └── NoChampionError  nothing was trained or promoted yet
 └── StoreError       the database cannot be reached or used, or holds nothing yet
 """
 
@@ -34,6 +35,10 @@ class TrainingError(LeadscoreError):
 
 class RegistryError(LeadscoreError):
     """MLflow has no champion, no such version, or refuses a promotion."""
+
+
+class NoChampionError(RegistryError):
+    """MLflow has no champion: nothing was trained or promoted yet."""
 
 
 class StoreError(LeadscoreError):

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from leadscore.errors import RegistryError
+from leadscore.errors import NoChampionError
 from leadscore.history import Rules
 from leadscore.model import load_model, read_about
 from leadscore.registry.connection import connected, model_name
@@ -56,7 +56,7 @@ def champion_version() -> int:
     with connected() as client:
         version = champion_of(trained_model(client))
     if version is None:
-        raise RegistryError(f"{model_name()} has no champion; choose one: make promote VERSION=1")
+        raise NoChampionError(f"{model_name()} has no champion; choose one: make promote VERSION=1")
     return version
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import mlflow
 from mlflow.exceptions import MlflowException
 
-from leadscore.errors import RegistryError
+from leadscore.errors import NoChampionError, RegistryError
 from leadscore.model import load_model
 from leadscore.registry.connection import connected, model_name, where
 
@@ -170,7 +170,7 @@ def load_champion(n_jobs: int = 1) -> tuple[FunnelModel, int]:
     with connected() as client:
         version = champion_of(trained_model(client))
         if version is None:
-            raise RegistryError(f"{model_name()} has no champion; choose one: make promote VERSION=1")
+            raise NoChampionError(f"{model_name()} has no champion; choose one: make promote VERSION=1")
         return _loaded(version, n_jobs), version
 
 
@@ -218,7 +218,7 @@ def trained_model(client: mlflow.MlflowClient) -> RegisteredModel:
     """The registered model; an error where nothing was trained."""
     registered = registered_model(client)
     if registered is None:
-        raise RegistryError(f"no model called {model_name()} in {where()}; train one: make train DATA=<folder>")
+        raise NoChampionError(f"no model called {model_name()} in {where()}; train one: make train DATA=<folder>")
     return registered
 
 
@@ -233,7 +233,7 @@ def _versions(client: mlflow.MlflowClient) -> list[int]:
 
 def _chosen(versions: list[int], version: int | None) -> int:
     if not versions:
-        raise RegistryError(f"{model_name()} has no version; train one: make train DATA=<folder>")
+        raise NoChampionError(f"{model_name()} has no version; train one: make train DATA=<folder>")
     if version is not None and version not in versions:
         raise RegistryError(f"{model_name()} has no version {version}; it has {', '.join(map(str, versions))}")
     return versions[-1] if version is None else version

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 _TABLES: dict[type[Happened], str] = {Transition: "transitions", Touch: "touches", Change: "changes"}
 _TAKE_BACK = tuple(
-    sa.delete(table).where(table.c.event_key.in_(sa.bindparam("keys", expanding=True))).returning(table.c.lead)
+    sa.delete(table)
+    .where(table.c.event_key.in_(sa.bindparam("keys", expanding=True)))
+    .returning(table.c.event_key, table.c.lead)
     for table in EVENTS.values()
 )
 _CHANGE_LEAD = (
@@ -45,14 +47,19 @@ class Accepted:
         Leads whose history is another now, by the id that stands for them, in the order first named.
     objecting : tuple of str
         Those of them that must not be scored.
+    by_event : tuple of set of str
+        Which leads each event has touched.
     """
 
     outcomes: tuple[Outcome, ...]
     touched: tuple[str, ...]
     objecting: tuple[str, ...]
+    by_event: tuple[set[str], ...]
 
 
-def accept(connection: sa.Connection, events: Sequence[Event], *, received_at: int) -> Accepted:
+def accept(
+    connection: sa.Connection, events: Sequence[Event], *, received_at: int, requests: Sequence[int] | None = None
+) -> Accepted:
     """Store events; what is of an unknown or erased lead is not stored, and said so.
 
     They are taken in an order of their own, whatever order they came in: retractions, leads, merges, then the rest.
@@ -67,27 +74,31 @@ def accept(connection: sa.Connection, events: Sequence[Event], *, received_at: i
         Checked by the rules of the funnel.
     received_at : int
         When they came, in microseconds since 1970 UTC: nothing of them was known before.
+    requests : sequence of int, optional
+        The request that each event came with, where several are stored together; by default it is one. The n-th
+        identical row of one request is the n-th touch, of another it is a repeat.
     """
-    return _Request(connection, events, received_at).accepted()
+    return _Arrivals(connection, events, received_at, requests or [0] * len(events)).accepted()
 
 
 @dataclass(slots=True)
-class _Request:
+class _Arrivals:
     """Events on their way into the store, and what became of them so far."""
 
     connection: sa.Connection
     events: Sequence[Event]
     at: int
+    requests: Sequence[int]
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     into: dict[str, str] = field(default_factory=dict)  # which lead an id that went stands for
     erased: set[str] = field(default_factory=set)
     rows: dict[str, sa.Row[Any]] = field(default_factory=dict)  # the leads that are there, by lead_id
-    touched: set[int] = field(default_factory=set)
+    touched: dict[int, set[int]] = field(default_factory=dict)  # leads, by the place of the event
 
     def accepted(self) -> Accepted:
         corrects = any(isinstance(each, Retraction | Merge) for each in self.events)
         lock_corrections(self.connection, alone=corrects)
-        took_back = self._retract()
+        self._retract()
         named = list(dict.fromkeys(name for each in self.events for name in _names(each)))
         went = rows_among(self.connection, merged.c.lead_id, named)
         self.into = {row.lead_id: row.into_lead_id for row in went}
@@ -99,27 +110,35 @@ class _Request:
         self._changed_leads(new)
         self._merge()
         self._happened()
-        touched = self._touched_ids(named, took_back)
-        outcomes = tuple(self.outcomes[place] for place in range(len(self.events)))
-        return Accepted(outcomes, tuple(touched), tuple(each for each, objects in touched.items() if objects))
+        touched = self._touched_rows(named)
+        objecting = tuple(row.lead_id for row in touched if row.do_not_score)
+        name = {row.lead: row.lead_id for row in touched}
+        places = range(len(self.events))
+        return Accepted(
+            tuple(self.outcomes[place] for place in places),
+            tuple(row.lead_id for row in touched),
+            objecting,
+            tuple({name[lead] for lead in self.touched.get(place, ()) if lead in name} for place in places),
+        )
 
     def _of(self, *kinds: type[Any]) -> list[tuple[int, Any]]:
         return [(place, each) for place, each in enumerate(self.events) if isinstance(each, kinds)]
 
-    def _retract(self) -> set[int]:
-        """Take events back, and say whose they were."""
+    def _retract(self) -> None:
+        """Take events back."""
         keys = {place: keys_of_id(each.event_id) for place, each in self._of(Retraction)}
         if not keys:
-            return set()
+            return
         rows = [{"event_key": key, "at": self.at} for key in sorted({key for three in keys.values() for key in three})]
         new = new_of(self.connection, retracted.c.event_key, rows)
+        gone: dict[bytes, int] = {}
+        for statement in _TAKE_BACK:
+            found = self.connection.execute(statement, {"keys": [row["event_key"] for row in rows]})
+            gone |= {key: lead for key, lead in found}  # noqa: C416 - rows are not pairs to mypy
         for place, three in keys.items():
             self.outcomes[place] = Outcome.NEW if new & set(three) else Outcome.REPEAT
             new -= set(three)
-        gone: set[int] = set()
-        for statement in _TAKE_BACK:
-            gone |= set(self.connection.execute(statement, {"keys": [row["event_key"] for row in rows]}).scalars())
-        return gone
+            self.touched[place] = {gone.pop(key) for key in three if key in gone}
 
     def _new_leads(self) -> set[str]:
         """Leads that were not there. In order of lead_id, so that two requests do not wait for each other."""
@@ -156,6 +175,8 @@ class _Request:
             same = state[name] == (attributes, objects)
             self.outcomes[place] = Outcome.NEW if name in unsaid else Outcome.REPEAT if same else Outcome.CHANGED
             unsaid.discard(name)
+            if self.outcomes[place] is not Outcome.REPEAT:
+                self.touched[place] = {self.rows[name].lead}
         changed = [name for name in state if state[name] != before[name]]
         rows = [
             {"row": self.rows[name].lead, "said": written(state[name][0]), "objects": state[name][1]}
@@ -163,7 +184,6 @@ class _Request:
         ]
         if rows:
             self.connection.execute(_CHANGE_LEAD, rows)
-        self.touched |= {self.rows[name].lead for name in {*changed, *new}}
 
     def _merge(self) -> None:
         for place, said in self._of(Merge):
@@ -172,7 +192,7 @@ class _Request:
                 continue
             self.outcomes[place] = merge(self.connection, said, self.into, at=self.at)
             if self.outcomes[place] is Outcome.NEW:
-                self.touched.add(self.rows[self.into[said.lead_id]].lead)
+                self.touched[place] = {self.rows[self.into[said.lead_id]].lead}
 
     def _happened(self) -> None:
         rows: dict[str, dict[bytes, dict[str, Any]]] = {table: {} for table in EVENTS}
@@ -192,7 +212,7 @@ class _Request:
             # In order of the key, so that two requests with the same events do not wait for each other.
             kept = [keyed[key] for key in sorted(keyed.keys() - gone)]
             new = new_of(self.connection, EVENTS[table].c.event_key, kept)
-            self.touched |= {keyed[key]["lead"] for key in new}
+            self.touched |= {at_key[key][0]: {keyed[key]["lead"]} for key in new}
             for key in keyed:
                 first = Outcome.NEW if key in new else Outcome.RETRACTED if key in gone else Outcome.REPEAT
                 again = Outcome.REPEAT if first is Outcome.NEW else first
@@ -206,15 +226,16 @@ class _Request:
                 yield place, event, key_of_id(table, event.event_id)
                 continue
             row = (event.lead_id, *_values(event).values())
-            yield place, event, key_of_row(table, row, before[table, row])
-            before[table, row] += 1
+            nth = self.requests[place], table, row
+            yield place, event, key_of_row(table, row, before[nth])
+            before[nth] += 1
 
-    def _touched_ids(self, named: Sequence[str], took_back: set[int]) -> dict[str, bool]:
-        """Whether they object, of the leads whose history is another now."""
-        rows = rows_among(self.connection, leads.c.lead, sorted(self.touched | took_back))
-        objects = {row.lead_id: row.do_not_score for row in rows}
-        order = dict.fromkeys([*(self.into.get(name, name) for name in named), *objects])
-        return {name: objects[name] for name in order if name in objects}
+    def _touched_rows(self, named: Sequence[str]) -> list[sa.Row[Any]]:
+        """The leads whose history is another now, in the order first named."""
+        numbers = sorted({lead for touched in self.touched.values() for lead in touched})
+        rows = {row.lead_id: row for row in rows_among(self.connection, leads.c.lead, numbers)}
+        order = dict.fromkeys([*(self.into.get(name, name) for name in named), *rows])
+        return [rows[name] for name in order if name in rows]
 
 
 def _names(event: Event) -> tuple[str, ...]:

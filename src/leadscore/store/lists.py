@@ -30,6 +30,8 @@ _SHOWN = (
             "rank",
             "key",
             "stage",
+            "owner",
+            "source",
             "grade",
             "probabilities",
             "flags",

@@ -1,0 +1,1 @@
+"""The service: scores where the CRM is, over HTTP."""

@@ -1,0 +1,173 @@
+"""Who may call: keys with scopes, and how often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Request, Security
+from fastapi.concurrency import run_in_threadpool
+from fastapi.params import Security as SecurityOf
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer, SecurityScopes
+
+from leadscore.api.problems import ProblemError
+from leadscore.api.settings import is_loopback
+from leadscore.store import find_key, list_keys, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from fastapi import Response
+    from starlette.datastructures import Headers
+
+    from leadscore.api.settings import ServiceSettings
+    from leadscore.store import Key, Store
+
+# A key that was looked up is known for so long: a revoked one is refused after that at the latest.
+KNOWN_SECONDS = 2.0
+MOST_KNOWN = 10_000
+# Whose rate those use up who have no key, or a wrong one; no id of a key is like these.
+NOBODY, WRONG = "nobody", "wrong"
+BEARER = HTTPBearer(auto_error=False, description="An API key, made by `make keys`.")
+
+
+@dataclass
+class _Bucket:
+    left: float
+    at: float
+
+
+@dataclass
+class Callers:
+    """The keys that callers present, and what each has used of its rate.
+
+    Attributes
+    ----------
+    store : Store
+        Where the keys are.
+    settings : ServiceSettings
+        The rate.
+    seconds : callable
+        A clock that never goes back.
+    """
+
+    store: Store
+    settings: ServiceSettings
+    seconds: Callable[[], float]
+    _known: dict[str, tuple[float, Key | None]] = field(default_factory=dict)
+    _open: tuple[float, bool] = (float("-inf"), False)
+    _buckets: dict[str, _Bucket] = field(default_factory=dict)
+
+    async def check(self, presented: str | None, scope: str, *, at_home: bool) -> None:
+        """Let a caller in, who has a key or, where no key was ever made, calls from this machine.
+
+        Parameters
+        ----------
+        presented : str, optional
+            The key.
+        scope : str
+            What it is needed for.
+        at_home : bool
+            Whether the caller is on this machine, presents nothing, and means this machine by what it calls.
+
+        Raises
+        ------
+        ProblemError
+            401 without a valid key, 403 where it lacks the scope, 429 beyond its rate.
+        """
+        if at_home and await self._nobody_needs_a_key():
+            self._spend(NOBODY)
+            return
+        key = None if presented is None else await self._find(presented)
+        if key is None:
+            self._spend(WRONG)
+            headers = {"WWW-Authenticate": "Bearer"}
+            raise ProblemError(HTTPStatus.UNAUTHORIZED, "a valid API key is needed", headers=headers)
+        self._spend(key.id)
+        if scope not in key.scopes:
+            raise ProblemError(HTTPStatus.FORBIDDEN, f"the API key lacks the scope {scope}")
+
+    async def _nobody_needs_a_key(self) -> bool:
+        """Whether there are no keys; the service then listens on loopback only."""
+        until, answer = self._open
+        if self.seconds() >= until:
+            answer = is_loopback(self.settings.host) and await run_in_threadpool(no_keys, self.store)
+            self._open = self.seconds() + KNOWN_SECONDS, answer
+        return answer
+
+    async def _find(self, presented: str) -> Key | None:
+        until, key = self._known.get(presented, (float("-inf"), None))
+        if self.seconds() >= until:
+            key = await run_in_threadpool(_found, self.store, presented)
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[presented] = self.seconds() + KNOWN_SECONDS, key
+        return key
+
+    def _spend(self, name: str) -> None:
+        rate, most = self.settings.max_per_second, self.settings.max_per_second * self.settings.burst_seconds
+        now = self.seconds()
+        bucket = self._buckets.setdefault(name, _Bucket(most, now))
+        bucket.left = min(most, bucket.left + (now - bucket.at) * rate)
+        bucket.at = now
+        if bucket.left < 1:
+            headers = {"Retry-After": "1"}
+            raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", headers=headers)
+        bucket.left -= 1
+
+
+def no_keys(store: Store) -> bool:
+    """Whether no key was ever made; where one was, revoking it opens nothing."""
+    with reading(store) as connection:
+        return not list_keys(connection)
+
+
+def _found(store: Store, presented: str) -> Key | None:
+    with reading(store) as connection:
+        return find_key(connection, presented)
+
+
+class Guarded(APIRoute):
+    """A route that knows its caller before it reads a body: whoever may not call, costs next to nothing."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What answers a request."""
+        scopes = [scope for each in self.dependencies if isinstance(each, SecurityOf) for scope in each.scopes or ()]
+        answer = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            for scope in scopes:
+                await _check(request, scope)
+            return await answer(request)
+
+        return checked
+
+
+def may(scope: str) -> Any:
+    """A dependency that lets in who holds a key with a scope."""
+    return Security(_let_in, scopes=[scope])
+
+
+async def _let_in(request: Request, scopes: SecurityScopes, _: Annotated[object, Security(BEARER)]) -> None:
+    for scope in scopes.scopes:
+        if scope not in getattr(request.state, "let_in", ()):
+            await _check(request, scope)
+
+
+async def _check(request: Request, scope: str) -> None:
+    presented = request.headers.getlist("authorization")
+    # No caller sends two: somebody between us has added one, and which of them counts is anybody's guess.
+    held = await BEARER(request) if len(presented) == 1 else None
+    at_home = request.client is not None and is_loopback(request.client.host) and _names_loopback(request.headers)
+    callers: Callers = request.app.state.service.callers
+    await callers.check(held.credentials if held else None, scope, at_home=at_home and not presented)
+    request.state.let_in = (*getattr(request.state, "let_in", ()), scope)
+
+
+def _names_loopback(headers: Headers) -> bool:
+    """Whether a caller means this machine: a page in a browser here, of a site whose name leads here, does not."""
+    name, colon, port = headers.get("host", "").rpartition(":")
+    host = name if colon and port.isdigit() else name + colon + port
+    return is_loopback(host.strip("[]").lower())

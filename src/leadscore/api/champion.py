@@ -1,0 +1,99 @@
+"""The model in service: the registry's champion, kept in a local copy and swapped in one step."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from leadscore.errors import LeadscoreError, NoChampionError
+from leadscore.registry import Served, champion_version, fetch_champion, last_served
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 1.0
+
+
+@dataclass
+class Champion:
+    """The champion of one worker, and what is wrong with a newer one.
+
+    Attributes
+    ----------
+    folder : Path
+        Local copies of champions.
+    seconds : float
+        From one look at the registry to the next.
+    swapped : callable
+        Told of each model that comes into service.
+    served : Served, optional
+        The model in service; None before there was any. Read it once per request: the next read may be another.
+    trouble : str
+        Why there is no newer champion, or none at all, for callers; the log knows more. Empty where all is well.
+    """
+
+    folder: Path
+    seconds: float
+    swapped: Callable[[Served], None] = lambda _served: None
+    served: Served | None = None
+    trouble: str = ""
+    _stopped: threading.Event = field(default_factory=threading.Event)
+    _watching: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Load the champion, or the last one that was served here; then look for a new one every few seconds."""
+        self.refresh()
+        if self.served is None:
+            self._fall_back()
+        self._watching = threading.Thread(target=self._watch, name="champion", daemon=True)
+        self._watching.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopped.set()
+        if self._watching is not None:
+            # A registry that is away may keep it for long; it is a daemon.
+            self._watching.join(STOP_SECONDS)
+
+    def refresh(self) -> None:
+        """Take the registry's champion where it is another; keep the present one where that cannot be."""
+        try:
+            version = champion_version()
+        except NoChampionError as error:
+            self._in_trouble("there is no champion", error)
+            return
+        except (LeadscoreError, OSError) as error:
+            self._in_trouble("the registry cannot be reached", error)
+            return
+        if self.served is None or version != self.served.version:
+            try:
+                self.served = fetch_champion(version, self.folder)
+            except (LeadscoreError, OSError) as error:
+                self._in_trouble(f"version {version} cannot be loaded", error)
+                return
+            self.swapped(self.served)
+            log.info("champion: version %d is in service", version)
+        self.trouble = ""
+
+    def _in_trouble(self, trouble: str, error: Exception) -> None:
+        if trouble != self.trouble:
+            serving = f"going on with version {self.served.version}" if self.served else "no model is in service"
+            log.warning("champion: %s; %s: %s", trouble, serving, error)
+        self.trouble = trouble
+
+    def _fall_back(self) -> None:
+        try:
+            self.served = last_served(self.folder)
+        except (LeadscoreError, OSError) as error:
+            log.warning("champion: the local copy cannot be used: %s", error)
+        if self.served is not None:
+            log.warning("champion: version %d of the local copy is in service", self.served.version)
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(self.seconds):
+            self.refresh()

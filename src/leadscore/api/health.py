@@ -1,0 +1,71 @@
+"""Whether the service lives, whether it can score, and what it has counted."""
+
+from __future__ import annotations
+
+import os
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from pydantic import BaseModel
+
+from leadscore.api.json import JSON
+from leadscore.api.service import ServiceNow  # noqa: TC001 - FastAPI reads it
+from leadscore.errors import StoreError
+from leadscore.store import answers
+
+router = APIRouter()
+READY, NOT_READY = "ready", "not ready"
+
+
+class Alive(BaseModel):
+    """The service answers."""
+
+    status: str
+
+
+class Ready(BaseModel):
+    """Whether the service can score, and why not."""
+
+    status: str
+    model_version: str | None
+    model: str
+    database: str
+
+
+@router.get("/healthz", response_model=Alive)
+async def healthz() -> JSON:
+    """Whether the service lives."""
+    return JSON({"status": "alive"})
+
+
+@router.get("/readyz", response_model=Ready, responses={503: {"model": Ready, "description": "It cannot score."}})
+def readyz(service: ServiceNow) -> JSON:
+    """Whether the service can score: a model is loaded, and the database answers."""
+    served = service.champion.served
+    database = "ok"
+    try:
+        answers(service.store)
+    except StoreError:
+        database = "does not answer"
+    ready = served is not None and database == "ok"
+    told: dict[str, Any] = {
+        "status": READY if ready else NOT_READY,
+        "model_version": None if served is None else str(served.version),
+        "model": service.champion.trouble or "ok",
+        "database": database,
+    }
+    return JSON(told, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+@router.get("/metrics", response_class=Response)
+def metrics() -> Response:
+    """What Prometheus reads."""
+    registry: CollectorRegistry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,145 @@
+"""The list of open leads, likeliest first."""
+
+from __future__ import annotations
+
+import csv
+import io
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import StreamingResponse
+
+from leadscore.api.answers import LeadsAnswer
+from leadscore.api.bodies import ListAsked  # noqa: TC001 - FastAPI reads it
+from leadscore.api.callers import Guarded, may
+from leadscore.api.cursors import cursor, place_of
+from leadscore.api.documents import REFUSED, Answers, refusal
+from leadscore.api.json import JSON
+from leadscore.api.problems import ProblemError, not_now
+from leadscore.api.service import Service, ServiceNow  # noqa: TC001 - FastAPI reads it
+from leadscore.api.telling import kept_told
+from leadscore.api.times import HOUR, written
+from leadscore.scoring import probability_columns
+from leadscore.store import After, Wanted, list_page, published_run, reading, run_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import sqlalchemy as sa
+
+    from leadscore.model import FunnelModel
+    from leadscore.registry import Served
+
+router = APIRouter(route_class=Guarded)
+CSV = "text/csv"
+CSV_ROWS = 2_000
+# What a spreadsheet would take for a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+GONE: Answers = {410: refusal("The list that the cursor is of is no longer kept: begin again.")}
+ANSWERS: Answers = {
+    200: {"content": {CSV: {"schema": {"type": "string"}}}, "description": "A page, or the whole list as CSV."}
+}
+
+
+@router.get("/v1/leads", dependencies=[may("read")], response_model=LeadsAnswer, responses=ANSWERS | REFUSED | GONE)
+def list_leads(
+    service: ServiceNow,
+    asked: Annotated[ListAsked, Query()],
+    accept: Annotated[str | None, Header(max_length=500, include_in_schema=False)] = None,
+) -> JSON | StreamingResponse:
+    """Open leads, likeliest first: those before the handoff by its probability, then those past it by the win's.
+
+    With `Accept: text/csv` the whole list is sent; text that a spreadsheet would take for a formula begins with a
+    single quote there.
+    """
+    served = service.served()
+    wanted = Wanted(owner=asked.owner, stage=asked.stage, source=asked.source, minimum=asked.minimum)
+    if accept is not None and CSV in accept.lower():
+        with reading(service.store) as connection:
+            run = _run(connection, None)
+        rows = _csv(service, served, run.run, wanted, asked.list)
+        return StreamingResponse(rows, media_type=f"{CSV}; charset=utf-8; header=present")
+    number, after = (None, None) if asked.cursor is None else place_of(asked.cursor)
+    with reading(service.store) as connection:
+        run = _run(connection, number)
+        found = list_page(connection, run.run, wanted, limit=asked.limit, after=after, of=asked.list)
+    return JSON(_page(found, run, served.model, asked.limit, stale_before(service)))
+
+
+def stale_before(service: Service) -> int:
+    """Scores as of an earlier moment are stale."""
+    return service.now() - int(service.settings.stale_hours * HOUR)
+
+
+def _page(found: Sequence[Any], run: Any, model: FunnelModel, limit: int, stale: int) -> dict[str, Any]:
+    last = found[-1] if len(found) == limit else None
+    return {
+        "run": {
+            "run": run.run,
+            "as_of": written(run.as_of),
+            "published_at": written(run.published_at),
+            "model_version": run.model_version,
+            "leads": run.leads,
+        },
+        "leads": [kept_told(row, model, stale) for row in found],
+        "next": None if last is None else cursor(run.run, After(last.list, last.key, last.lead)),
+    }
+
+
+def _run(connection: sa.Connection, asked: int | None) -> sa.Row[Any]:
+    if asked is None:
+        run = published_run(connection)
+        if run is None:
+            raise not_now("no list has been published yet")
+    else:
+        run = run_of(connection, asked)
+        if run is None:
+            raise ProblemError(HTTPStatus.GONE, "the list that the cursor is of is no longer kept: begin again")
+    return run
+
+
+def _csv(service: Service, served: Served, run: int, wanted: Wanted, of: str | None) -> Iterator[str]:
+    """The whole list; each piece is read in a transaction of its own, so that a slow caller holds nothing up."""
+    probabilities = probability_columns(served.model.funnel)
+    first = ["list", "rank", "probability", "lead_id", "stage", "owner", "source", "grade"]
+    own = [*first, *probabilities, "flags", "as_of", "scored_at", "model_version"]
+    yield _lines([own])
+    after: After | None = None
+    stale = stale_before(service)
+    while True:
+        with reading(service.store) as connection:
+            found = list_page(connection, run, wanted, limit=CSV_ROWS, after=after, of=of)
+        yield _lines([_cells(row, kept_told(row, served.model, stale), len(probabilities)) for row in found])
+        if len(found) < CSV_ROWS:
+            return
+        after = After(found[-1].list, found[-1].key, found[-1].lead)
+
+
+def _cells(row: Any, told: dict[str, Any], n_later: int) -> list[Any]:
+    ahead = [each["probability"] for each in told["probabilities"]]
+    text = [safe(each or "") for each in (row.lead_id, row.stage, row.owner, row.source)]
+    return [
+        told["list"],
+        told["rank"],
+        told["probability"],
+        *text,
+        told["grade"],
+        *[None] * (n_later - len(ahead)),
+        *ahead,
+        " ".join(told["flags"]),
+        told["as_of"],
+        told["scored_at"],
+        told["model_version"],
+    ]
+
+
+def safe(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _lines(rows: Sequence[Sequence[Any]]) -> str:
+    written_ = io.StringIO()
+    csv.writer(written_, lineterminator="\r\n").writerows(rows)
+    return written_.getvalue()

@@ -1,0 +1,53 @@
+"""The model in service."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter
+
+from leadscore.api.answers import ModelAnswer
+from leadscore.api.callers import may
+from leadscore.api.documents import REFUSED
+from leadscore.api.json import JSON
+from leadscore.api.service import ServiceNow  # noqa: TC001 - FastAPI reads it
+from leadscore.scoring import HANDOFF, WIN
+
+if TYPE_CHECKING:
+    from leadscore.model import FunnelModel
+    from leadscore.registry import Served
+
+router = APIRouter()
+
+
+@router.get("/v1/model", dependencies=[may("read")], response_model=ModelAnswer, responses=REFUSED)
+async def show_model(service: ServiceNow) -> JSON:
+    """The model in service: what it has learnt from, what it predicts, how good it is, and what to know of it."""
+    return JSON(_told(service.served()) | {"trouble": service.champion.trouble or None})
+
+
+def _told(served: Served) -> dict[str, Any]:
+    model, about = served.model, served.about
+    return {
+        "model_version": str(served.version),
+        "trained_until": about.get("known_until"),
+        "data": about.get("data"),
+        "stages": _stages(model),
+        "handoff": model.funnel.funnel.handoff,
+        "grades": {
+            name: [None if math.isnan(edge) else edge for edge in edges]
+            for name, edges in zip((HANDOFF, WIN), model.grades_.edges.tolist(), strict=True)
+        },
+        "figures": about.get("overall", {}),
+        "stage_figures": about.get("figures", []),
+        "warnings": about.get("warnings", []),
+        "left_out": about.get("left_out", 0),
+    }
+
+
+def _stages(model: FunnelModel) -> list[dict[str, Any]]:
+    return [
+        {"stage": name, "horizon_days": days, "fallback": learnt.fallback, "no_signal": learnt.no_signal}
+        for name, days, learnt in zip(model.funnel.later_stages, model.funnel.horizons, model.stages_, strict=True)
+    ]

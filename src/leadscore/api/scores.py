@@ -1,0 +1,157 @@
+"""Scores of leads that are sent with their whole history; nothing of them is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from fastapi import APIRouter
+from fastapi.concurrency import run_in_threadpool
+
+from leadscore.api.answers import ScoresAnswer
+from leadscore.api.bodies import LeadSent, ScoresAsked  # noqa: TC001 - FastAPI reads them
+from leadscore.api.callers import may
+from leadscore.api.declared import check_attributes, check_changing
+from leadscore.api.documents import REFUSED
+from leadscore.api.json import JSON
+from leadscore.api.metrics import LEADS
+from leadscore.api.problems import refused
+from leadscore.api.service import ServiceNow  # noqa: TC001 - FastAPI reads it
+from leadscore.api.telling import scores_told
+from leadscore.api.times import moment
+from leadscore.scoring import score_leads
+from leadscore.store import objecting_of, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from leadscore.history import Rules
+    from leadscore.registry import Served
+    from leadscore.scoring import Scores
+    from leadscore.store import Store
+
+    Record = dict[str, Any]
+    Told = list[dict[str, Any]]
+
+router = APIRouter()
+# No more leads are scored at once; a request with more, or that asks why, is worked on beside the others.
+LEADS_TOGETHER = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The leads of one request."""
+
+    records: Sequence[Record]
+    as_of: int
+    now: int
+    served: Served
+    reasons: bool
+
+    def told(self, scores: Scores) -> Told:
+        """Their scores."""
+        return scores_told(scores, self.served, self.as_of, self.now, reasons=self.reasons)
+
+    def alone(self) -> Told | Exception:
+        """Their scores, or what is wrong with them."""
+        try:
+            as_of = np.full(len(self.records), self.as_of)
+            return self.told(score_leads(self.served.model, self.records, as_of, self.served.rules))
+        except Exception as error:  # noqa: BLE001 - it is this request's own
+            return error
+
+
+@router.post("/v1/scores", dependencies=[may("score")], response_model=ScoresAnswer, responses=REFUSED)
+async def score(asked: ScoresAsked, service: ServiceNow) -> JSON:
+    """Score leads sent with their whole history, likeliest first."""
+    served, now = service.served(), service.now()
+    _check(asked.leads, served.rules, service.settings.max_history)
+    as_of = now if asked.as_of is None else moment(asked.as_of, "as_of")
+    sent = Sent([_record(lead) for lead in asked.leads], as_of, now, served, asked.reasons)
+    if asked.reasons or len(asked.leads) > LEADS_TOGETHER:
+        told = await run_in_threadpool(_apart, service.store, sent)
+    else:
+        told = await service.scoring.ask(sent)
+    LEADS.labels("/v1/scores").inc(len(asked.leads))
+    return JSON({"scores": told})
+
+
+def _apart(store: Store, sent: Sent) -> Told:
+    (told,) = score_together(store, [sent])
+    if isinstance(told, Exception):
+        raise told
+    return told
+
+
+def score_together(store: Store, sent: Sequence[Sent]) -> list[Told | Exception]:
+    """Scores of the leads of some requests. A lead in a crowd gets the scores that it gets alone, bit for bit.
+
+    Raises
+    ------
+    StoreError
+        It cannot be known who objects.
+    """
+    with reading(store) as connection:
+        objecting = objecting_of(connection, [record["lead_id"] for each in sent for record in each.records])
+    for each in sent:
+        for record in each.records:
+            if record["lead_id"] in objecting:
+                record["do_not_score"] = True
+    return [told for crowd in _crowds(sent) for told in _scored(crowd)]
+
+
+def _crowds(sent: Sequence[Sent]) -> Iterator[list[Sent]]:
+    """Requests for one model, no more than a few leads at once."""
+    crowd: list[Sent] = []
+    n_leads = 0
+    for each in sent:
+        if crowd and (n_leads + len(each.records) > LEADS_TOGETHER or each.served is not crowd[0].served):
+            yield crowd
+            crowd, n_leads = [], 0
+        crowd.append(each)
+        n_leads += len(each.records)
+    yield crowd
+
+
+def _scored(crowd: Sequence[Sent]) -> list[Told | Exception]:
+    if len(crowd) == 1:
+        return [crowd[0].alone()]
+    # Two requests may be about the same lead: here each is another.
+    records = [
+        record | {"lead_id": f"{number}:{record['lead_id']}"}
+        for number, each in enumerate(crowd)
+        for record in each.records
+    ]
+    sizes = [len(each.records) for each in crowd]
+    as_of = np.repeat([each.as_of for each in crowd], sizes)
+    try:
+        scores = score_leads(crowd[0].served.model, records, as_of, crowd[0].served.rules)
+    except Exception:  # noqa: BLE001 - whose fault it was shows when each is alone
+        return [each.alone() for each in crowd]
+    begins = np.cumsum([0, *sizes]).tolist()
+    return [
+        each.told(scores.part(begin, [record["lead_id"] for record in each.records]))
+        for each, begin in zip(crowd, begins, strict=False)
+    ]
+
+
+def _record(lead: LeadSent) -> Record:
+    """As `leadscore.history.check_records` takes it: attributes beside the other columns, which they cannot hide."""
+    return {**lead.get("attributes", {}), **lead}
+
+
+def _check(leads: list[LeadSent], rules: Rules, most_history: int) -> None:
+    """Refuse what the rules of a data set cannot know: leads sent twice, and histories without end."""
+    if len({lead["lead_id"] for lead in leads}) < len(leads):
+        raise refused("leads.lead_id", "must be sent once")
+    for place, lead in enumerate(leads):
+        check_attributes(lead.get("attributes", {}), rules, f"leads.{place}.attributes")
+        for number, change in enumerate(lead.get("changes", ())):
+            check_changing(change["attribute"], rules, f"leads.{place}.changes.{number}.attribute")
+        if (
+            len(lead.get("transitions", ())) + len(lead.get("touches", ())) + len(lead.get("changes", ()))
+            > most_history
+        ):
+            rule = f"must have at most {most_history} transitions, touches and changes"
+            raise refused(f"leads.{place}", rule)

@@ -1,0 +1,69 @@
+"""What a request needs of the service: the model, the database, the callers, the clocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Depends, Request
+
+from leadscore.api.problems import not_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leadscore.api.callers import Callers
+    from leadscore.api.champion import Champion
+    from leadscore.api.crowd import Crowd
+    from leadscore.api.events import Arrived, Stored
+    from leadscore.api.scores import Sent
+    from leadscore.api.settings import ServiceSettings
+    from leadscore.registry import Served
+    from leadscore.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts of one worker.
+
+    Attributes
+    ----------
+    settings : ServiceSettings
+    store : Store
+    champion : Champion
+    callers : Callers
+    scoring, storing : Crowd
+        Requests that are worked on together.
+    now : callable
+        Microseconds since 1970 UTC.
+    """
+
+    settings: ServiceSettings
+    store: Store
+    champion: Champion
+    callers: Callers
+    scoring: Crowd[Sent, list[dict[str, Any]]]
+    storing: Crowd[Arrived, Stored]
+    now: Callable[[], int]
+
+    def served(self) -> Served:
+        """The model in service.
+
+        Raises
+        ------
+        ProblemError
+            503, where there is none.
+        """
+        served = self.champion.served
+        if served is None:
+            raise not_now("no model is in service")
+        return served
+
+
+# Async, because FastAPI calls a plain function in a thread.
+async def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceNow = Annotated[Service, Depends(_service)]

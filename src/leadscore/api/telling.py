@@ -1,0 +1,194 @@
+"""Scores in the words of `leadscore.api.answers`."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic_core import from_json
+
+from leadscore.api.times import written
+from leadscore.explain import explain
+from leadscore.publishing import flags_of
+from leadscore.scoring import HANDOFF, WIN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from leadscore.explain import Change, Reasons
+    from leadscore.model import FunnelModel
+    from leadscore.registry import Served
+    from leadscore.scoring import Scores
+
+
+Told = dict[str, Any]
+STALE = "stale"
+# Of a row, in one go: a page has many of them.
+SHOWN = attrgetter(
+    "lead_id",
+    "list",
+    "key",
+    "rank",
+    "stage",
+    "grade",
+    "probabilities",
+    "flags",
+    "as_of",
+    "scored_at",
+    "model_version",
+)
+
+
+def scores_told(scores: Scores, served: Served, as_of: int, scored_at: int, *, reasons: bool) -> list[Told]:
+    """Scores of leads that were sent, as `Score` says: the list before the handoff, the one past it, and the rest."""
+    why = why_told(scores, served.model) if reasons else None
+    order = np.lexsort((scores.lead_id[scores.scored], -scores.key, ~scores.before)).tolist()
+    n_later = len(served.model.stages_)
+    open_ = [place for place in order if scores.stage[place] < n_later]
+    n_before = sum(bool(scores.before[place]) for place in open_)
+    told = [
+        score_told(scores, served, place, as_of, scored_at)
+        | {"rank": rank + 1 if rank < n_before else rank + 1 - n_before, "reasons": why[place] if why else None}
+        for rank, place in enumerate(open_)
+    ]
+    closed = [score_told(scores, served, place, as_of, scored_at) for place in order if scores.stage[place] >= n_later]
+    scored = set(scores.scored.tolist())
+    every = every_score(as_of, scored_at, str(served.version))
+    objecting = [unscored(each, None) | every for row, each in enumerate(scores.lead_id) if row not in scored]
+    return told + closed + objecting
+
+
+def score_told(scores: Scores, served: Served, place: int, as_of: int, scored_at: int) -> Told:
+    """The score of one lead, without its rank and reasons.
+
+    Parameters
+    ----------
+    place : int
+        Of the lead among those scored.
+    """
+    model, stage = served.model, int(scores.stage[place])
+    lead_id = scores.lead_id[scores.scored[place]]
+    every = every_score(as_of, scored_at, str(served.version))
+    if stage >= len(model.stages_):
+        return unscored(lead_id, [*model.funnel.stages, "lost"][stage]) | every
+    return {
+        "lead_id": lead_id,
+        "stage": model.funnel.stages[stage],
+        "closed": False,
+        "do_not_score": False,
+        **ordered(model, before=bool(scores.before[place]), probability=float(scores.key[place])),
+        "rank": None,
+        "grade": scores.grade[place],
+        "probabilities": _ahead(model, stage, scores.probability[place, stage:].tolist()),
+        "flags": flags_of(model.stages_[stage:]),
+        **every,
+        "reasons": None,
+    }
+
+
+def ordered(model: FunnelModel, *, before: bool, probability: float) -> Told:
+    """Which list a lead stands in, and by what."""
+    stage = model.funnel.later_stages[place_of(model, before=before)]
+    return {"list": HANDOFF if before else WIN, "ordered_by": stage, "probability": probability}
+
+
+def every_score(as_of: int, scored_at: int, model_version: str) -> Told:
+    """What every score says, of whatever lead."""
+    return {"as_of": written(as_of), "scored_at": written(scored_at), "model_version": model_version}
+
+
+def unscored(lead_id: str, stage: str | None) -> Told:
+    """A lead that is closed, or, where no stage is said, one that objects to profiling."""
+    return {
+        "lead_id": lead_id,
+        "stage": stage,
+        "closed": stage is not None,
+        "do_not_score": stage is None,
+        "list": None,
+        "ordered_by": None,
+        "probability": None,
+        "rank": None,
+        "grade": None,
+        "probabilities": [],
+        "flags": [],
+        "reasons": None,
+    }
+
+
+def kept_told(row: Any, model: FunnelModel, stale_before: int) -> Told:
+    """A score as the store keeps it.
+
+    Parameters
+    ----------
+    row
+        With the columns of `leadscore.store.list_page`.
+    stale_before : int
+        A score whose ``as_of`` is earlier is stale.
+    """
+    lead_id, of_list, key, rank, stage, grade, probabilities, flags, as_of, scored_at, version = SHOWN(row)
+    if not of_list:
+        return unscored(lead_id, stage) | every_score(as_of, scored_at, version)
+    told_flags = from_json(flags)
+    return {
+        "lead_id": lead_id,
+        "stage": stage,
+        "closed": False,
+        "do_not_score": False,
+        **ordered(model, before=of_list == HANDOFF, probability=key),
+        "rank": rank,
+        "grade": grade,
+        "probabilities": probabilities_told(from_json(probabilities), model),
+        "flags": [*told_flags, STALE] if as_of < stale_before else told_flags,
+        "as_of": written(as_of),
+        "scored_at": written(scored_at),
+        "model_version": version,
+        "reasons": None,
+    }
+
+
+def probabilities_told(kept: Sequence[float | None], model: FunnelModel) -> list[Told]:
+    """Probabilities as the store keeps them: in order of later stages, None for those passed."""
+    ahead = [value for value in kept if value is not None]
+    return _ahead(model, len(kept) - len(ahead), ahead)
+
+
+def reasons_told(reasons: Reasons) -> Told:
+    """Reasons as `leadscore.api.answers.Reasons` says."""
+    ways = {"towards": reasons.towards, "against": reasons.against}
+    told = {
+        way: [{"sentence": each.sentence, "contribution": each.contribution} for each in found]
+        for way, found in ways.items()
+    }
+    sums = {"everything_else": reasons.everything_else, "base": reasons.base, "margin": reasons.margin}
+    return {"stage": reasons.stage, "probability": reasons.probability, **told, **sums}
+
+
+def changes_told(changes: Sequence[Change]) -> list[Told]:
+    """What moved a score since the last one."""
+    return [{"sentence": each.sentence, "contribution": each.moved} for each in changes]
+
+
+def _ahead(model: FunnelModel, stage: int, probability: list[float]) -> list[Told]:
+    funnel = model.funnel
+    return [
+        {"stage": name, "horizon_days": days, "probability": each}
+        for name, days, each in zip(funnel.later_stages[stage:], funnel.horizons[stage:], probability, strict=True)
+    ]
+
+
+def why_told(scores: Scores, model: FunnelModel) -> list[Told | None]:
+    """Why each lead has the probability that its list is in order of; None for those that are closed."""
+    told: list[Told | None] = [None] * len(scores.key)
+    for before in (True, False):
+        rows = np.flatnonzero((scores.before == before) & ~np.isnan(scores.key))
+        found = explain(model, scores.snapshot[rows], place_of(model, before=before)) if len(rows) else []
+        for row, reasons in zip(rows.tolist(), found, strict=True):
+            told[row] = reasons_told(reasons)
+    return told
+
+
+def place_of(model: FunnelModel, *, before: bool) -> int:
+    """Which later stage a list is in order of."""
+    later = model.funnel.later_stages
+    return later.index(model.funnel.funnel.handoff[1]) if before else len(later) - 1
