@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Union, get_args, get_origin
 
 import pytest
 
+from leadscore.api.settings import ServiceSettings
 from leadscore.config import Funnel, Section
 
 if TYPE_CHECKING:
@@ -74,6 +75,11 @@ def test_every_make_target_is_in_the_readme(readme: str, target: str) -> None:
 @pytest.mark.parametrize("setting", settings())
 def test_every_setting_is_in_the_readme(readme: str, setting: str) -> None:
     assert f"`{setting}`" in readme, f"README.md does not say what `{setting}` means"
+
+
+@pytest.mark.parametrize("setting", ServiceSettings.model_fields)
+def test_every_setting_of_the_service_is_in_the_readme(readme: str, setting: str) -> None:
+    assert f"`LEADSCORE_{setting.upper()}`" in readme, f"README.md does not say what {setting} of the service means"
 
 
 @pytest.mark.parametrize("variable", sorted(environment_variables()))
