@@ -236,6 +236,15 @@ def test_a_lead_that_is_new_is_scored_listed_and_closed(api: Running, clock: Clo
     assert api.get("/v1/leads/new lead").json()["score"]["closed"]
 
 
+def test_a_name_may_hold_slashes(api: Running) -> None:
+    lead_id = "sales/2025/7 of 9"
+    happened(api, {"type": "lead", "lead_id": lead_id, "created_at": "2025-06-01T12:00:00Z"})
+    assert api.get("/v1/leads/sales%2F2025%2F7%20of%209").json()["lead_id"] == lead_id
+    assert api.get(f"/v1/leads/{lead_id}/msdyn_predictivescore").json()["msdyn_entityid"] == lead_id
+    assert api.client.delete(f"/v1/leads/{lead_id}").status_code == 200
+    assert api.get(f"/v1/leads/{lead_id}").status_code == 404
+
+
 def test_an_event_is_taken_back(api: Running, ranked: Any) -> None:
     lead_id = ranked.index[8]
     before = api.get(f"/v1/leads/{lead_id}").json()["score"]

@@ -10,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from leadscore.api.answers import EventsAnswer
 from leadscore.api.bodies import EventsSent  # noqa: TC001 - FastAPI reads it
-from leadscore.api.callers import may
+from leadscore.api.callers import Guarded, may
 from leadscore.api.documents import REFUSED
 from leadscore.api.json import JSON
 from leadscore.api.metrics import EVENTS, LEADS
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Told = dict[str, Any]
 
-router = APIRouter()
+router = APIRouter(route_class=Guarded)
 # Requests with more events are stored alone, so that few wait for them.
 EVENTS_TOGETHER = 100
 

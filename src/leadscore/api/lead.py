@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 
 from leadscore.api.answers import ErasedAnswer, LeadAnswer, ObjectionAnswer, PredictiveScore
 from leadscore.api.bodies import NO_NUL, Objection
-from leadscore.api.callers import may
+from leadscore.api.callers import Guarded, may
 from leadscore.api.documents import REFUSED, Answers, refusal
 from leadscore.api.json import JSON
 from leadscore.api.leads import stale_before
@@ -21,13 +21,50 @@ from leadscore.api.times import written
 from leadscore.publishing import rescore
 from leadscore.store import erase, object_to_scoring, transaction
 
-router = APIRouter()
+router = APIRouter(route_class=Guarded)
+# A name may hold a slash, so the addresses that go on after it stand first.
 LeadIdInPath = Annotated[str, Path(min_length=1, max_length=500, pattern=NO_NUL)]
 UNKNOWN: Answers = {404: refusal("There is no such lead.")}
 UNSCORED: Answers = {409: refusal("The lead is closed, or objects to profiling: it has no score.")}
 
 
-@router.get("/v1/leads/{lead_id}", dependencies=[may("read")], response_model=LeadAnswer, responses=REFUSED | UNKNOWN)
+@router.get(
+    "/v1/leads/{lead_id:path}/msdyn_predictivescore",
+    dependencies=[may("read")],
+    response_model=PredictiveScore,
+    responses=REFUSED | UNKNOWN | UNSCORED,
+)
+def show_predictive_score(lead_id: LeadIdInPath, service: ServiceNow) -> JSON:
+    """The score as Dynamics 365 takes it: the body of `POST msdyn_predictivescores`."""
+    standing = _standing(service, lead_id)
+    told = standing.told(stale_before(service))
+    if told["grade"] is None:
+        raise ProblemError(HTTPStatus.CONFLICT, "the lead is closed, or objects to profiling: it has no score")
+    return JSON(standing.for_dynamics())
+
+
+@router.put(
+    "/v1/leads/{lead_id:path}/do-not-score",
+    dependencies=[may("write")],
+    response_model=ObjectionAnswer,
+    responses=REFUSED | UNKNOWN,
+)
+def object_to_profiling(lead_id: LeadIdInPath, service: ServiceNow, said: Objection | None = None) -> JSON:
+    """Take a lead out of lists, scoring and the next training, or let it in again; no import undoes it."""
+    objects = said is None or said.do_not_score
+    served, now = service.champion.served, service.now()
+    with transaction(service.store) as connection:
+        if not object_to_scoring(connection, lead_id, objects, at=now):
+            raise unknown()
+        if not objects and served is not None:
+            version = str(served.version)
+            rescore(connection, served.model, served.rules, version, [lead_id], as_of=now, scored_at=now)
+    return JSON({"lead_id": lead_id, "do_not_score": objects})
+
+
+@router.get(
+    "/v1/leads/{lead_id:path}", dependencies=[may("read")], response_model=LeadAnswer, responses=REFUSED | UNKNOWN
+)
 def show_lead(lead_id: LeadIdInPath, service: ServiceNow) -> JSON:
     """One lead: its score, the reasons each way, what moved it since the last score, and its trend."""
     standing = _standing(service, lead_id)
@@ -46,46 +83,12 @@ def show_lead(lead_id: LeadIdInPath, service: ServiceNow) -> JSON:
     )
 
 
-@router.get(
-    "/v1/leads/{lead_id}/msdyn_predictivescore",
-    dependencies=[may("read")],
-    response_model=PredictiveScore,
-    responses=REFUSED | UNKNOWN | UNSCORED,
-)
-def show_predictive_score(lead_id: LeadIdInPath, service: ServiceNow) -> JSON:
-    """The score as Dynamics 365 takes it: the body of `POST msdyn_predictivescores`."""
-    standing = _standing(service, lead_id)
-    told = standing.told(stale_before(service))
-    if told["grade"] is None:
-        raise ProblemError(HTTPStatus.CONFLICT, "the lead is closed, or objects to profiling: it has no score")
-    return JSON(standing.for_dynamics())
-
-
-@router.delete("/v1/leads/{lead_id}", dependencies=[may("erase")], response_model=ErasedAnswer, responses=REFUSED)
+@router.delete("/v1/leads/{lead_id:path}", dependencies=[may("erase")], response_model=ErasedAnswer, responses=REFUSED)
 def erase_lead(lead_id: LeadIdInPath, service: ServiceNow) -> JSON:
     """Erase a lead everywhere, and keep it away; a second call changes nothing and gives the same receipt."""
     with transaction(service.store) as connection:
         receipt = erase(connection, lead_id, at=service.now())
     return JSON({"receipt": receipt.number, "erased_at": written(receipt.at)})
-
-
-@router.put(
-    "/v1/leads/{lead_id}/do-not-score",
-    dependencies=[may("write")],
-    response_model=ObjectionAnswer,
-    responses=REFUSED | UNKNOWN,
-)
-def object_to_profiling(lead_id: LeadIdInPath, service: ServiceNow, said: Objection | None = None) -> JSON:
-    """Take a lead out of lists, scoring and the next training, or let it in again; no import undoes it."""
-    objects = said is None or said.do_not_score
-    served, now = service.champion.served, service.now()
-    with transaction(service.store) as connection:
-        if not object_to_scoring(connection, lead_id, objects, at=now):
-            raise unknown()
-        if not objects and served is not None:
-            version = str(served.version)
-            rescore(connection, served.model, served.rules, version, [lead_id], as_of=now, scored_at=now)
-    return JSON({"lead_id": lead_id, "do_not_score": objects})
 
 
 def unknown() -> ProblemError:

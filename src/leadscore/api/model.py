@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter
 
 from leadscore.api.answers import ModelAnswer
-from leadscore.api.callers import may
+from leadscore.api.callers import Guarded, may
 from leadscore.api.documents import REFUSED
 from leadscore.api.json import JSON
 from leadscore.api.service import ServiceNow  # noqa: TC001 - FastAPI reads it
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from leadscore.model import FunnelModel
     from leadscore.registry import Served
 
-router = APIRouter()
+router = APIRouter(route_class=Guarded)
 
 
 @router.get("/v1/model", dependencies=[may("read")], response_model=ModelAnswer, responses=REFUSED)

@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from leadscore.api.answers import ScoresAnswer
 from leadscore.api.bodies import LeadSent, ScoresAsked  # noqa: TC001 - FastAPI reads them
-from leadscore.api.callers import may
+from leadscore.api.callers import Guarded, may
 from leadscore.api.declared import check_attributes, check_changing
 from leadscore.api.documents import REFUSED
 from leadscore.api.json import JSON
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Record = dict[str, Any]
     Told = list[dict[str, Any]]
 
-router = APIRouter()
+router = APIRouter(route_class=Guarded)
 # No more leads are scored at once; a request with more, or that asks why, is worked on beside the others.
 LEADS_TOGETHER = 64
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +53,8 @@ class ServiceSettings(BaseSettings):
     stale_hours: Annotated[float, Field(gt=0)] = 48.0
 
 
+# Callers of every request are asked.
+@lru_cache(1024)
 def is_loopback(host: str) -> bool:
     """Whether only this machine is reached at an address."""
     if host == "localhost":
