@@ -22,10 +22,10 @@ NAMES = sorted(path.stem for path in PIPELINES.glob("*.py"))
 STAGES = ["mql", "sal", "sql", "opportunity", "won"]
 
 
-def run(name: str, *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(name: str, *arguments: object, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(PIPELINES / f"{name}.py"), *map(str, arguments)]
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "LEADSCORE_"))}
-    environment = ours | {"PYTHONWARNINGS": "default"}
+    environment = ours | {"PYTHONWARNINGS": "default"} | variables
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
     )
@@ -120,6 +120,9 @@ def test_what_is_ingested_is_ranked_as_the_folder_is_and_a_second_time_changes_n
     pd.testing.assert_frame_equal(of_folder, of_store, check_exact=True)
     assert first != second
     assert (folder / "models" / "leadscore.db").is_file()
+    as_of = "2025-07-01T08:00:00Z"
+    told = worked("score", "--as-of", as_of, "--keep-days", 30, "--jobs", 1, folder=folder).stdout
+    assert told.startswith(f"run 1: {len(of_store):,} leads scored by version 1 and published in ")
 
 
 def test_keys_are_created_listed_and_revoked(tmp_path: Path) -> None:
@@ -132,6 +135,21 @@ def test_keys_are_created_listed_and_revoked(tmp_path: Path) -> None:
     assert secret not in listed
     assert "revoked" in worked("keys", "--revoke", key_id, folder=tmp_path).stdout
     assert "no key" in run("keys", "--revoke", key_id, folder=tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("LEADSCORE_HOST", "0.0.0.0", "without API keys the service listens on this machine only"),  # noqa: S104
+        ("LEADSCORE_PORT", "many", "LEADSCORE_PORT: Input should be a valid integer"),
+    ],
+)
+def test_serve_refuses_what_it_should_not_be_told(tmp_path: Path, name: str, value: str, said: str) -> None:
+    done = run("serve", folder=tmp_path, **{name: value})
+
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_simulate_writes_a_data_set_folder(folder: Path, tmp_path: Path) -> None:
@@ -172,4 +190,4 @@ def test_a_script_is_short(name: str) -> None:
 
 def test_every_script_is_called_here() -> None:
     called = {"train", "rank", "evaluate", "recalibrate", "tune", "promote", "rollback", "simulate", "ingest", "keys"}
-    assert called == set(NAMES)
+    assert called | {"score", "serve"} == set(NAMES)

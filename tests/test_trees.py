@@ -6,7 +6,7 @@ import lightgbm as lgb
 import numpy as np
 import pytest
 
-from leadscore.model.trees import Narrowed, booster_of, narrowed, trees_of, with_counts
+from leadscore.model.trees import Narrowed, booster_of, narrowed, side_by_side, trees_of, with_counts
 
 STAGE, CATEGORY, N_COLUMNS, N_PLACES = 0, 1, 4, 3
 BIAS = -1.25
@@ -115,3 +115,17 @@ def test_text_of_another_version_is_refused(together: lgb.Booster) -> None:
 
     with pytest.raises(ValueError, match="does not say version=v4"):
         trees_of(newer)
+
+
+def test_boosters_side_by_side_give_the_bits_of_each(rows: np.ndarray) -> None:
+    settings = {"objective": "binary", "num_threads": 1, "verbosity": -1}
+    reached = rows[:, 3] + np.nan_to_num(rows[:, 2]) > 0
+    boosters = [
+        lgb.train(settings | {"num_leaves": leaves}, lgb.Dataset(rows, reached, categorical_feature=[CATEGORY]), rounds)
+        for leaves, rounds in ((4, 7), (3, 1), (6, 12))
+    ]
+
+    sums = side_by_side(boosters, N_COLUMNS).predict(rows, raw_score=True, num_threads=1)
+
+    for column, booster in zip(np.asarray(sums).T, boosters, strict=True):
+        assert np.array_equal(column, booster.predict(rows, raw_score=True, num_threads=1))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tomllib
 from datetime import datetime
-from functools import cached_property
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -374,12 +373,12 @@ class Funnel(Section):
         """The stages in order; the last is the win."""
         return self.funnel.stages
 
-    @cached_property
+    @property
     def later_stages(self) -> tuple[str, ...]:
         """The stages that can be reached: all but the first."""
         return self.funnel.stages[1:]
 
-    @cached_property
+    @property
     def horizons(self) -> tuple[int, ...]:
         """Horizon of each of ``later_stages``, in days."""
         return tuple(self.horizon_days[stage] for stage in self.later_stages)

@@ -9,6 +9,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from leadscore.api import documents, events, health, lead, leads, model, problems, scores
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 # Requests that are worked on at once: the cost of each falls little beyond a few.
 MOST_TOGETHER = 32
+# With each row a reading thread lets go of Python's lock, and waits for the others to get it back.
+READERS = 2
 
 
 def _now() -> int:
@@ -61,6 +64,7 @@ def create_app(
             Callers(store, settings, seconds),
             Crowd(partial(scores.score_together, store), MOST_TOGETHER),
             Crowd(partial(events.store_together, store), MOST_TOGETHER),
+            CapacityLimiter(READERS),
             now,
         )
         champion.start()

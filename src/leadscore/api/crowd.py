@@ -19,7 +19,7 @@ Asked = TypeVar("Asked")
 Told = TypeVar("Told")
 
 # From the answers to a crowd to the work on the next one, at most. A single caller never waits.
-PATIENCE_SECONDS = 0.001
+PATIENCE_SECONDS = 0.003
 
 
 @dataclass

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from leadscore.api.answers import LeadsAnswer
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from leadscore.model import FunnelModel
     from leadscore.registry import Served
+    from leadscore.store import Store
 
 router = APIRouter(route_class=Guarded)
 CSV = "text/csv"
@@ -43,10 +46,10 @@ ANSWERS: Answers = {
 
 
 @router.get("/v1/leads", dependencies=[may("read")], response_model=LeadsAnswer, responses=ANSWERS | REFUSED | GONE)
-def list_leads(
+async def list_leads(
     service: ServiceNow,
     asked: Annotated[ListAsked, Query()],
-    accept: Annotated[str | None, Header(max_length=500, include_in_schema=False)] = None,
+    request: Request,
 ) -> JSON | StreamingResponse:
     """Open leads, likeliest first: those before the handoff by its probability, then those past it by the win's.
 
@@ -55,16 +58,34 @@ def list_leads(
     """
     served = service.served()
     wanted = Wanted(owner=asked.owner, stage=asked.stage, source=asked.source, minimum=asked.minimum)
-    if accept is not None and CSV in accept.lower():
-        with reading(service.store) as connection:
-            run = _run(connection, None)
+    if CSV in request.headers.get("accept", "").lower():
+        run = await run_sync(_in_force, service.store, limiter=service.readers)
         rows = _csv(service, served, run.run, wanted, asked.list)
         return StreamingResponse(rows, media_type=f"{CSV}; charset=utf-8; header=present")
     number, after = (None, None) if asked.cursor is None else place_of(asked.cursor)
+    page = partial(_read, service, served, number, wanted, limit=asked.limit, after=after, of=asked.list)
+    return JSON(await run_sync(page, limiter=service.readers))
+
+
+def _in_force(store: Store) -> sa.Row[Any]:
+    with reading(store) as connection:
+        return _run(connection, None)
+
+
+def _read(
+    service: Service,
+    served: Served,
+    number: int | None,
+    wanted: Wanted,
+    *,
+    limit: int,
+    after: After | None,
+    of: str | None,
+) -> dict[str, Any]:
     with reading(service.store) as connection:
         run = _run(connection, number)
-        found = list_page(connection, run.run, wanted, limit=asked.limit, after=after, of=asked.list)
-    return JSON(_page(found, run, served.model, asked.limit, stale_before(service)))
+        found = list_page(connection, run.run, wanted, limit=limit, after=after, of=of)
+    return _page(found, run, served.model, limit, stale_before(service))
 
 
 def stale_before(service: Service) -> int:

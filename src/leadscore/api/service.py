@@ -12,6 +12,8 @@ from leadscore.api.problems import not_now
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anyio import CapacityLimiter
+
     from leadscore.api.callers import Callers
     from leadscore.api.champion import Champion
     from leadscore.api.crowd import Crowd
@@ -34,6 +36,8 @@ class Service:
     callers : Callers
     scoring, storing : Crowd
         Requests that are worked on together.
+    readers : CapacityLimiter
+        Threads that read pages of the list at once.
     now : callable
         Microseconds since 1970 UTC.
     """
@@ -44,6 +48,7 @@ class Service:
     callers: Callers
     scoring: Crowd[Sent, list[dict[str, Any]]]
     storing: Crowd[Arrived, Stored]
+    readers: CapacityLimiter
     now: Callable[[], int]
 
     def served(self) -> Served:

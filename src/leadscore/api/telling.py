@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,7 @@ def score_told(scores: Scores, served: Served, place: int, as_of: int, scored_at
 
 def ordered(model: FunnelModel, *, before: bool, probability: float) -> Told:
     """Which list a lead stands in, and by what."""
-    stage = model.funnel.later_stages[place_of(model, before=before)]
+    stage, _ = _to_reach(model)[place_of(model, before=before)]
     return {"list": HANDOFF if before else WIN, "ordered_by": stage, "probability": probability}
 
 
@@ -170,11 +171,16 @@ def changes_told(changes: Sequence[Change]) -> list[Told]:
 
 
 def _ahead(model: FunnelModel, stage: int, probability: list[float]) -> list[Told]:
-    funnel = model.funnel
     return [
         {"stage": name, "horizon_days": days, "probability": each}
-        for name, days, each in zip(funnel.later_stages[stage:], funnel.horizons[stage:], probability, strict=True)
+        for (name, days), each in zip(_to_reach(model)[stage:], probability, strict=True)
     ]
+
+
+# Asked for each row of a page; of the few models that are in service one after another.
+@lru_cache(8)
+def _to_reach(model: FunnelModel) -> tuple[tuple[str, int], ...]:
+    return tuple(zip(model.funnel.later_stages, model.funnel.horizons, strict=True))
 
 
 def why_told(scores: Scores, model: FunnelModel) -> list[Told | None]:
@@ -188,6 +194,7 @@ def why_told(scores: Scores, model: FunnelModel) -> list[Told | None]:
     return told
 
 
+@lru_cache(16)
 def place_of(model: FunnelModel, *, before: bool) -> int:
     """Which later stage a list is in order of."""
     later = model.funnel.later_stages

@@ -18,7 +18,8 @@ from leadscore.features import catalogue, columns_of, fit_vocabulary, matrix
 from leadscore.history import DAY
 from leadscore.model.grades import Grades
 from leadscore.model.learning import Learning
-from leadscore.model.stage import StageModel, tree_settings
+from leadscore.model.stage import StageModel, margin_of, tree_settings
+from leadscore.model.trees import side_by_side
 from leadscore.model.typical import Typical
 from leadscore.progress import progress
 
@@ -64,6 +65,8 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         End of the last label that the trees learnt from: earlier where calibration has been fitted anew since.
     recalibrated_ : bool
         Whether it has.
+    joined_ : tuple
+        Boosters of stages, and their trees as one; made when they are first asked.
     """
 
     vocabulary_: Vocabulary
@@ -74,6 +77,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     trained_until_: int
     grown_until_: int
     recalibrated_: bool
+    joined_: tuple[list[lgb.Booster], lgb.Booster | None] = ([], None)
 
     def __init__(self, funnel: Funnel, n_jobs: int = 1) -> None:
         self.funnel = funnel
@@ -218,12 +222,33 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     def _probabilities(self, X: Snapshot, features: Float32s) -> Float64s:
         probability = self.base_rate_.predict_proba(X)
         stage = X.steps.stage
-        for place, model in enumerate(self.stages_):
-            ahead = stage <= place
-            if not model.serves_base_rate and ahead.any():
-                rows = features if ahead.all() else features[ahead]
-                probability[ahead, place] = model.predict(rows, self.n_jobs)
+        if places := self._with_trees():
+            # All stages in one call, for leads that have passed them, too: a call costs more than some trees.
+            margin = margin_of(self._side_by_side(places), features, self.n_jobs).reshape(len(features), -1)
+            for column, place in enumerate(places):
+                ahead = stage <= place
+                probability[ahead, place] = self.stages_[place].calibrated(margin[ahead, column])
         return self._ordered(probability)
+
+    def prepare(self) -> Self:
+        """The same model, with all made that the first prediction would otherwise wait for."""
+        if self.columns_ and (places := self._with_trees()):
+            self._side_by_side(places)
+        return self
+
+    def _with_trees(self) -> list[int]:
+        return [place for place, each in enumerate(self.stages_) if not each.serves_base_rate]
+
+    def _side_by_side(self, places: list[int]) -> lgb.Booster:
+        """The trees of some stages as one booster, made when it is first needed."""
+        boosters = [booster for place in places if (booster := self.stages_[place].booster) is not None]
+        known, joined = self.joined_
+        if len(known) != len(boosters) or any(a is not b for a, b in zip(known, boosters, strict=True)):
+            joined = side_by_side(boosters, len(self.columns_))
+            self.joined_ = boosters, joined
+        if joined is None:
+            raise ValueError("there are no trees; serve the base rate")
+        return joined
 
     def _ordered(self, probability: Float64s) -> Float64s:
         horizons = self.funnel.horizons

@@ -63,7 +63,10 @@ class StageModel:
         """Calibrated probability of each row of X, shape (n_rows,)."""
         if self.booster is None:
             raise ValueError("there are no trees; serve the base rate")
-        margin = margin_of(self.booster, X, n_jobs)
+        return self.calibrated(margin_of(self.booster, X, n_jobs))
+
+    def calibrated(self, margin: Float64s) -> Float64s:
+        """The probability that a sum of the trees stands for, of the same shape."""
         # scipy's expit treats each number alone; NumPy's exp may differ in the last bit with the array's length.
         probability: Float64s = expit(self.slope * margin + self.intercept)
         return probability

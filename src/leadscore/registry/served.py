@@ -98,7 +98,7 @@ def last_served(folder: Path) -> Served | None:
 
 
 def _loaded(version: int, copy: Path) -> Served:
-    model = load_model(copy)
+    model = load_model(copy).prepare()
     return Served(version, model, read_about(copy), Rules.of(model.funnel))
 
 
