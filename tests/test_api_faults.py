@@ -67,13 +67,8 @@ def touch(lead_id: str, name: str) -> dict[str, Any]:
     }
 
 
-def test_a_champion_is_swapped_fifty_times_under_load(  # noqa: PLR0917
-    registry: Path,
-    small: Path,
-    small_model: FunnelModel,
-    company_url: str,
-    clock: Clock,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_champion_is_swapped_fifty_times_under_load(
+    registry: Path, small: Path, small_model: FunnelModel, sqlite_url: str, clock: Clock
 ) -> None:
     import mlflow  # noqa: PLC0415 - conftest sets its environment first
 
