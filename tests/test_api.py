@@ -241,6 +241,10 @@ def test_a_name_may_hold_slashes(api: Running) -> None:
     happened(api, {"type": "lead", "lead_id": lead_id, "created_at": "2025-06-01T12:00:00Z"})
     assert api.get("/v1/leads/sales%2F2025%2F7%20of%209").json()["lead_id"] == lead_id
     assert api.get(f"/v1/leads/{lead_id}/msdyn_predictivescore").json()["msdyn_entityid"] == lead_id
+    for address, allowed in (("do-not-score", "PUT"), ("msdyn_predictivescore", "GET")):
+        refused = api.client.delete(f"/v1/leads/{lead_id}/{address}")
+        assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
+        assert api.client.options(f"/v1/leads/{lead_id}/{address}").headers["allow"] == allowed
     assert api.client.delete(f"/v1/leads/{lead_id}").status_code == 200
     assert api.get(f"/v1/leads/{lead_id}").status_code == 404
 

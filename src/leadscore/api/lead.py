@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated
 
@@ -24,8 +25,14 @@ from leadscore.store import erase, object_to_scoring, transaction
 router = APIRouter(route_class=Guarded)
 # A name may hold a slash, so the addresses that go on after it stand first.
 LeadIdInPath = Annotated[str, Path(min_length=1, max_length=500, pattern=NO_NUL)]
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 UNKNOWN: Answers = {404: refusal("There is no such lead.")}
 UNSCORED: Answers = {409: refusal("The lead is closed, or objects to profiling: it has no score.")}
+
+
+async def _not_allowed(allowed: str) -> None:
+    headers = {"Allow": allowed}
+    raise ProblemError(HTTPStatus.METHOD_NOT_ALLOWED, f"only {allowed} is allowed here", headers=headers)
 
 
 @router.get(
@@ -60,6 +67,17 @@ def object_to_profiling(lead_id: LeadIdInPath, service: ServiceNow, said: Object
             version = str(served.version)
             rescore(connection, served.model, served.rules, version, [lead_id], as_of=now, scored_at=now)
     return JSON({"lead_id": lead_id, "do_not_score": objects})
+
+
+for _address, _method in (("msdyn_predictivescore", "GET"), ("do-not-score", "PUT")):
+    # Else another method would be one of the lead whose name goes on like this.
+    router.add_api_route(
+        f"/v1/leads/{{lead_id:path}}/{_address}",
+        partial(_not_allowed, _method),
+        methods=[each for each in METHODS if each != _method],
+        include_in_schema=False,
+        name=f"not allowed: {_address}",
+    )
 
 
 @router.get(

@@ -122,7 +122,8 @@ def install(app: FastAPI) -> None:
 
     async def refused(request: Request, error: Exception) -> JSON:
         problem = _problem(error)
-        if problem.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # Whoever refuses a method on purpose knows better.
+        if problem.status_code == HTTPStatus.METHOD_NOT_ALLOWED and problem is not error:
             problem.headers = {"Allow": _allowed(request)}
         return answer(problem, request.state.request_id)
 
