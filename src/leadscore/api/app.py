@@ -86,11 +86,11 @@ def create_app(
         swagger_ui_oauth2_redirect_url=None,
         # It would send callers to whatever host they name.
         redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)
     for each in (scores, events, leads, lead, model, health):
-        app.include_router(each.router)
+        # Not included: FastAPI looks up what an included router adds with each request, and these add nothing.
+        app.router.routes.extend(each.router.routes)
     documents.install(app)
     app.add_middleware(Edge, settings=settings, seconds=seconds)
     return app

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import Request, Security
 from fastapi.concurrency import run_in_threadpool
-from fastapi.params import Security as SecurityOf
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPBearer, SecurityScopes
+from fastapi.security import HTTPBearer
 
 from leadscore.api.problems import ProblemError
+from leadscore.api.service import service_of
 from leadscore.api.settings import is_loopback
 from leadscore.store import find_key, list_keys, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from fastapi import Response
+    from fastapi import Request, Response
     from starlette.datastructures import Headers
 
     from leadscore.api.settings import ServiceSettings
@@ -134,26 +133,24 @@ class Guarded(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What answers a request."""
-        scopes = [scope for each in self.dependencies if isinstance(each, SecurityOf) for scope in each.scopes or ()]
-        answer = super().get_route_handler()
+        (scheme,) = (self.openapi_extra or {})["security"]
+        (scope,) = scheme[BEARER.scheme_name]
+        answer = self.unguarded()
 
         async def checked(request: Request) -> Response:
-            for scope in scopes:
-                await _check(request, scope)
+            await _check(request, scope)
             return await answer(request)
 
         return checked
 
+    def unguarded(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What answers a request that is let in."""
+        return super().get_route_handler()
 
-def may(scope: str) -> Any:
-    """A dependency that lets in who holds a key with a scope."""
-    return Security(_let_in, scopes=[scope])
 
-
-async def _let_in(request: Request, scopes: SecurityScopes, _: Annotated[object, Security(BEARER)]) -> None:
-    for scope in scopes.scopes:
-        if scope not in getattr(request.state, "let_in", ()):
-            await _check(request, scope)
+def needs(scope: str) -> dict[str, Any]:
+    """What the OpenAPI document says of a guarded route, which is also what is checked: the scope of a key."""
+    return {"security": [{BEARER.scheme_name: [scope]}]}
 
 
 async def _check(request: Request, scope: str) -> None:
@@ -161,9 +158,8 @@ async def _check(request: Request, scope: str) -> None:
     # No caller sends two: somebody between us has added one, and which of them counts is anybody's guess.
     held = await BEARER(request) if len(presented) == 1 else None
     at_home = request.client is not None and is_loopback(request.client.host) and _names_loopback(request.headers)
-    callers: Callers = request.app.state.service.callers
+    callers = service_of(request).callers
     await callers.check(held.credentials if held else None, scope, at_home=at_home and not presented)
-    request.state.let_in = (*getattr(request.state, "let_in", ()), scope)
 
 
 def _names_loopback(headers: Headers) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
+from leadscore.api.callers import BEARER
 from leadscore.api.examples import EXAMPLES
 from leadscore.api.problems import MEDIA_TYPE
 
@@ -66,6 +68,9 @@ REQUEST_ID = {"description": "Also in the log of the service.", "required": True
 
 def install(app: FastAPI) -> None:
     """Let an app describe what is true of all its answers, with examples."""
+    for route in app.routes:
+        if isinstance(route, APIRoute):
+            route.operation_id = route.name
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -78,6 +83,9 @@ def install(app: FastAPI) -> None:
 
 def _completed(document: dict[str, Any]) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
+    document["components"]["securitySchemes"] = {
+        BEARER.scheme_name: BEARER.model.model_dump(mode="json", by_alias=True, exclude_none=True)
+    }
     for model in (Fault, Problem):
         schemas[model.__name__] = model.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
         schemas[model.__name__].pop("$defs", None)

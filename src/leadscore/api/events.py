@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 
 from leadscore.api.answers import EventsAnswer
 from leadscore.api.bodies import EventsSent  # noqa: TC001 - FastAPI reads it
-from leadscore.api.callers import Guarded, may
+from leadscore.api.callers import needs
 from leadscore.api.documents import REFUSED
 from leadscore.api.json import JSON
 from leadscore.api.metrics import EVENTS, LEADS
-from leadscore.api.service import ServiceNow  # noqa: TC001 - FastAPI reads it
+from leadscore.api.posted import Posted
+from leadscore.api.service import service_of
 from leadscore.api.telling import every_score, score_told, unscored
 from leadscore.api.times import written
 from leadscore.api.understood import understood
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     Told = dict[str, Any]
 
-router = APIRouter(route_class=Guarded)
+router = APIRouter(route_class=Posted)
 # Requests with more events are stored alone, so that few wait for them.
 EVENTS_TOGETHER = 100
 
@@ -54,12 +55,13 @@ class Stored:
     scores: list[Told]
 
 
-@router.post("/v1/events", dependencies=[may("write")], response_model=EventsAnswer, responses=REFUSED)
-async def send_events(sent: EventsSent, service: ServiceNow) -> JSON:
+@router.post("/v1/events", openapi_extra=needs("write"), response_model=EventsAnswer, responses=REFUSED)
+async def send_events(sent: EventsSent, request: Request) -> JSON:
     """Store what happened to leads, and answer with their new scores.
 
     All of it is stored, or, where one event breaks a rule, nothing. It is known from the time of this request on.
     """
+    service = service_of(request)
     served, now = service.served(), service.now()
     if len(sent.events) > EVENTS_TOGETHER:
         events = await run_in_threadpool(understood, sent.events, served.rules, now)

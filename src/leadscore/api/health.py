@@ -6,14 +6,14 @@ import os
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic import BaseModel
 
 from leadscore.api.json import JSON
-from leadscore.api.service import ServiceNow  # noqa: TC001 - FastAPI reads it
+from leadscore.api.service import service_of
 from leadscore.errors import StoreError
 from leadscore.store import answers
 
@@ -43,8 +43,9 @@ async def healthz() -> JSON:
 
 
 @router.get("/readyz", response_model=Ready, responses={503: {"model": Ready, "description": "It cannot score."}})
-def readyz(service: ServiceNow) -> JSON:
+def readyz(request: Request) -> JSON:
     """Whether the service can score: a model is loaded, and the database answers."""
+    service = service_of(request)
     served = service.champion.served
     database = "ok"
     try:

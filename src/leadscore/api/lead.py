@@ -6,16 +6,17 @@ from functools import partial
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
+from fastapi.routing import APIRoute
 
 from leadscore.api.answers import ErasedAnswer, LeadAnswer, ObjectionAnswer, PredictiveScore
 from leadscore.api.bodies import NO_NUL, Objection
-from leadscore.api.callers import Guarded, may
+from leadscore.api.callers import Guarded, needs
 from leadscore.api.documents import REFUSED, Answers, refusal
 from leadscore.api.json import JSON
 from leadscore.api.leads import stale_before
 from leadscore.api.problems import ProblemError
-from leadscore.api.service import Service, ServiceNow  # noqa: TC001 - FastAPI reads it
+from leadscore.api.service import Service, service_of
 from leadscore.api.standing import Standing, standing_of
 from leadscore.api.telling import changes_told, every_score
 from leadscore.api.times import written
@@ -37,12 +38,13 @@ async def _not_allowed(allowed: str) -> None:
 
 @router.get(
     "/v1/leads/{lead_id:path}/msdyn_predictivescore",
-    dependencies=[may("read")],
+    openapi_extra=needs("read"),
     response_model=PredictiveScore,
     responses=REFUSED | UNKNOWN | UNSCORED,
 )
-def show_predictive_score(lead_id: LeadIdInPath, service: ServiceNow) -> JSON:
+def show_predictive_score(lead_id: LeadIdInPath, request: Request) -> JSON:
     """The score as Dynamics 365 takes it: the body of `POST msdyn_predictivescores`."""
+    service = service_of(request)
     standing = _standing(service, lead_id)
     told = standing.told(stale_before(service))
     if told["grade"] is None:
@@ -52,12 +54,13 @@ def show_predictive_score(lead_id: LeadIdInPath, service: ServiceNow) -> JSON:
 
 @router.put(
     "/v1/leads/{lead_id:path}/do-not-score",
-    dependencies=[may("write")],
+    openapi_extra=needs("write"),
     response_model=ObjectionAnswer,
     responses=REFUSED | UNKNOWN,
 )
-def object_to_profiling(lead_id: LeadIdInPath, service: ServiceNow, said: Objection | None = None) -> JSON:
+def object_to_profiling(lead_id: LeadIdInPath, request: Request, said: Objection | None = None) -> JSON:
     """Take a lead out of lists, scoring and the next training, or let it in again; no import undoes it."""
+    service = service_of(request)
     objects = said is None or said.do_not_score
     served, now = service.champion.served, service.now()
     with transaction(service.store) as connection:
@@ -76,15 +79,17 @@ for _address, _method in (("msdyn_predictivescore", "GET"), ("do-not-score", "PU
         partial(_not_allowed, _method),
         methods=[each for each in METHODS if each != _method],
         include_in_schema=False,
+        route_class_override=APIRoute,
         name=f"not allowed: {_address}",
     )
 
 
 @router.get(
-    "/v1/leads/{lead_id:path}", dependencies=[may("read")], response_model=LeadAnswer, responses=REFUSED | UNKNOWN
+    "/v1/leads/{lead_id:path}", openapi_extra=needs("read"), response_model=LeadAnswer, responses=REFUSED | UNKNOWN
 )
-def show_lead(lead_id: LeadIdInPath, service: ServiceNow) -> JSON:
+def show_lead(lead_id: LeadIdInPath, request: Request) -> JSON:
     """One lead: its score, the reasons each way, what moved it since the last score, and its trend."""
+    service = service_of(request)
     standing = _standing(service, lead_id)
     return JSON(
         {
@@ -101,9 +106,10 @@ def show_lead(lead_id: LeadIdInPath, service: ServiceNow) -> JSON:
     )
 
 
-@router.delete("/v1/leads/{lead_id:path}", dependencies=[may("erase")], response_model=ErasedAnswer, responses=REFUSED)
-def erase_lead(lead_id: LeadIdInPath, service: ServiceNow) -> JSON:
+@router.delete("/v1/leads/{lead_id:path}", openapi_extra=needs("erase"), response_model=ErasedAnswer, responses=REFUSED)
+def erase_lead(lead_id: LeadIdInPath, request: Request) -> JSON:
     """Erase a lead everywhere, and keep it away; a second call changes nothing and gives the same receipt."""
+    service = service_of(request)
     with transaction(service.store) as connection:
         receipt = erase(connection, lead_id, at=service.now())
     return JSON({"receipt": receipt.number, "erased_at": written(receipt.at)})

@@ -14,12 +14,12 @@ from fastapi.responses import StreamingResponse
 
 from leadscore.api.answers import LeadsAnswer
 from leadscore.api.bodies import ListAsked  # noqa: TC001 - FastAPI reads it
-from leadscore.api.callers import Guarded, may
+from leadscore.api.callers import Guarded, needs
 from leadscore.api.cursors import cursor, place_of
 from leadscore.api.documents import REFUSED, Answers, refusal
 from leadscore.api.json import JSON
 from leadscore.api.problems import ProblemError, not_now
-from leadscore.api.service import Service, ServiceNow  # noqa: TC001 - FastAPI reads it
+from leadscore.api.service import Service, service_of
 from leadscore.api.telling import kept_told
 from leadscore.api.times import HOUR, written
 from leadscore.scoring import probability_columns
@@ -45,9 +45,8 @@ ANSWERS: Answers = {
 }
 
 
-@router.get("/v1/leads", dependencies=[may("read")], response_model=LeadsAnswer, responses=ANSWERS | REFUSED | GONE)
+@router.get("/v1/leads", openapi_extra=needs("read"), response_model=LeadsAnswer, responses=ANSWERS | REFUSED | GONE)
 async def list_leads(
-    service: ServiceNow,
     asked: Annotated[ListAsked, Query()],
     request: Request,
 ) -> JSON | StreamingResponse:
@@ -56,6 +55,7 @@ async def list_leads(
     With `Accept: text/csv` the whole list is sent; text that a spreadsheet would take for a formula begins with a
     single quote there.
     """
+    service = service_of(request)
     served = service.served()
     wanted = Wanted(owner=asked.owner, stage=asked.stage, source=asked.source, minimum=asked.minimum)
     if CSV in request.headers.get("accept", "").lower():

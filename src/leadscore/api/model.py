@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from leadscore.api.answers import ModelAnswer
-from leadscore.api.callers import Guarded, may
+from leadscore.api.callers import Guarded, needs
 from leadscore.api.documents import REFUSED
 from leadscore.api.json import JSON
-from leadscore.api.service import ServiceNow  # noqa: TC001 - FastAPI reads it
+from leadscore.api.service import service_of
 from leadscore.scoring import HANDOFF, WIN
 
 if TYPE_CHECKING:
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 router = APIRouter(route_class=Guarded)
 
 
-@router.get("/v1/model", dependencies=[may("read")], response_model=ModelAnswer, responses=REFUSED)
-async def show_model(service: ServiceNow) -> JSON:
+@router.get("/v1/model", openapi_extra=needs("read"), response_model=ModelAnswer, responses=REFUSED)
+async def show_model(request: Request) -> JSON:
     """The model in service: what it has learnt from, what it predicts, how good it is, and what to know of it."""
+    service = service_of(request)
     return JSON(_told(service.served()) | {"trouble": service.champion.trouble or None})
 
 

@@ -85,12 +85,12 @@ def answer(problem: ProblemError, request_id: str) -> JSON:
     return JSON(content, problem.status_code, problem.headers, MEDIA_TYPE)
 
 
-def of_validation(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
-    """What pydantic found, without the values that it was found in."""
+def of_validation(errors: Sequence[Mapping[str, Any]], *where: str) -> ProblemError:
+    """What pydantic found there, without the values that it was found in."""
     if any(each["type"] == "json_invalid" for each in errors):
         return no_json()
     faults = [
-        {"field": ".".join(str(part) for part in each["loc"])[:LONGEST_TEXT], "rule": str(each["msg"])[:LONGEST_TEXT]}
+        {"field": ".".join(map(str, (*where, *each["loc"])))[:LONGEST_TEXT], "rule": str(each["msg"])[:LONGEST_TEXT]}
         for each in errors[:MOST_FAULTS]
     ]
     count = len(errors)
@@ -99,7 +99,7 @@ def of_validation(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
 
 def no_json() -> ProblemError:
     """The body cannot be read."""
-    rule = "must be JSON in UTF-8, neither too deep nor with whole numbers of thousands of digits"
+    rule = "must be JSON in UTF-8, not too deep, without half a letter or a whole number of thousands of digits"
     return ProblemError(HTTPStatus.BAD_REQUEST, f"body {rule}", [{"field": "body", "rule": rule}])
 
 

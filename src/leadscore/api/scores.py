@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 
 from leadscore.api.answers import ScoresAnswer
 from leadscore.api.bodies import LeadSent, ScoresAsked  # noqa: TC001 - FastAPI reads them
-from leadscore.api.callers import Guarded, may
+from leadscore.api.callers import needs
 from leadscore.api.declared import check_attributes, check_changing
 from leadscore.api.documents import REFUSED
 from leadscore.api.json import JSON
 from leadscore.api.metrics import LEADS
+from leadscore.api.posted import Posted
 from leadscore.api.problems import refused
-from leadscore.api.service import ServiceNow  # noqa: TC001 - FastAPI reads it
+from leadscore.api.service import service_of
 from leadscore.api.telling import scores_told
 from leadscore.api.times import moment
 from leadscore.scoring import score_leads
@@ -34,13 +35,13 @@ if TYPE_CHECKING:
     Record = dict[str, Any]
     Told = list[dict[str, Any]]
 
-router = APIRouter(route_class=Guarded)
+router = APIRouter(route_class=Posted)
 # No more leads are scored at once; a request with more, or that asks why, is worked on beside the others.
 LEADS_TOGETHER = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class Asked:
     """The leads of one request."""
 
     records: Sequence[Record]
@@ -62,29 +63,30 @@ class Sent:
             return error
 
 
-@router.post("/v1/scores", dependencies=[may("score")], response_model=ScoresAnswer, responses=REFUSED)
-async def score(asked: ScoresAsked, service: ServiceNow) -> JSON:
+@router.post("/v1/scores", openapi_extra=needs("score"), response_model=ScoresAnswer, responses=REFUSED)
+async def score(sent: ScoresAsked, request: Request) -> JSON:
     """Score leads sent with their whole history, likeliest first."""
+    service = service_of(request)
     served, now = service.served(), service.now()
-    _check(asked.leads, served.rules, service.settings.max_history)
-    as_of = now if asked.as_of is None else moment(asked.as_of, "as_of")
-    sent = Sent([_record(lead) for lead in asked.leads], as_of, now, served, asked.reasons)
-    if asked.reasons or len(asked.leads) > LEADS_TOGETHER:
-        told = await run_in_threadpool(_apart, service.store, sent)
+    _check(sent.leads, served.rules, service.settings.max_history)
+    as_of = now if sent.as_of is None else moment(sent.as_of, "as_of")
+    asked = Asked([_record(lead) for lead in sent.leads], as_of, now, served, sent.reasons)
+    if asked.reasons or len(asked.records) > LEADS_TOGETHER:
+        told = await run_in_threadpool(_apart, service.store, asked)
     else:
-        told = await service.scoring.ask(sent)
-    LEADS.labels("/v1/scores").inc(len(asked.leads))
+        told = await service.scoring.ask(asked)
+    LEADS.labels("/v1/scores").inc(len(asked.records))
     return JSON({"scores": told})
 
 
-def _apart(store: Store, sent: Sent) -> Told:
-    (told,) = score_together(store, [sent])
+def _apart(store: Store, asked: Asked) -> Told:
+    (told,) = score_together(store, [asked])
     if isinstance(told, Exception):
         raise told
     return told
 
 
-def score_together(store: Store, sent: Sequence[Sent]) -> list[Told | Exception]:
+def score_together(store: Store, asked: Sequence[Asked]) -> list[Told | Exception]:
     """Scores of the leads of some requests. A lead in a crowd gets the scores that it gets alone, bit for bit.
 
     Raises
@@ -93,19 +95,19 @@ def score_together(store: Store, sent: Sequence[Sent]) -> list[Told | Exception]
         It cannot be known who objects.
     """
     with reading(store) as connection:
-        objecting = objecting_of(connection, [record["lead_id"] for each in sent for record in each.records])
-    for each in sent:
+        objecting = objecting_of(connection, [record["lead_id"] for each in asked for record in each.records])
+    for each in asked:
         for record in each.records:
             if record["lead_id"] in objecting:
                 record["do_not_score"] = True
-    return [told for crowd in _crowds(sent) for told in _scored(crowd)]
+    return [told for crowd in _crowds(asked) for told in _scored(crowd)]
 
 
-def _crowds(sent: Sequence[Sent]) -> Iterator[list[Sent]]:
+def _crowds(asked: Sequence[Asked]) -> Iterator[list[Asked]]:
     """Requests for one model, no more than a few leads at once."""
-    crowd: list[Sent] = []
+    crowd: list[Asked] = []
     n_leads = 0
-    for each in sent:
+    for each in asked:
         if crowd and (n_leads + len(each.records) > LEADS_TOGETHER or each.served is not crowd[0].served):
             yield crowd
             crowd, n_leads = [], 0
@@ -114,7 +116,7 @@ def _crowds(sent: Sequence[Sent]) -> Iterator[list[Sent]]:
     yield crowd
 
 
-def _scored(crowd: Sequence[Sent]) -> list[Told | Exception]:
+def _scored(crowd: Sequence[Asked]) -> list[Told | Exception]:
     if len(crowd) == 1:
         return [crowd[0].alone()]
     # Two requests may be about the same lead: here each is another.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
-
-from fastapi import Depends, Request
+from typing import TYPE_CHECKING, Any
 
 from leadscore.api.problems import not_now
 
@@ -13,12 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anyio import CapacityLimiter
+    from fastapi import Request
 
     from leadscore.api.callers import Callers
     from leadscore.api.champion import Champion
     from leadscore.api.crowd import Crowd
     from leadscore.api.events import Arrived, Stored
-    from leadscore.api.scores import Sent
+    from leadscore.api.scores import Asked
     from leadscore.api.settings import ServiceSettings
     from leadscore.registry import Served
     from leadscore.store import Store
@@ -46,7 +45,7 @@ class Service:
     store: Store
     champion: Champion
     callers: Callers
-    scoring: Crowd[Sent, list[dict[str, Any]]]
+    scoring: Crowd[Asked, list[dict[str, Any]]]
     storing: Crowd[Arrived, Stored]
     readers: CapacityLimiter
     now: Callable[[], int]
@@ -65,10 +64,7 @@ class Service:
         return served
 
 
-# Async, because FastAPI calls a plain function in a thread.
-async def _service(request: Request) -> Service:
+def service_of(request: Request) -> Service:
+    """The service that a request came to."""
     service: Service = request.app.state.service
     return service
-
-
-ServiceNow = Annotated[Service, Depends(_service)]
