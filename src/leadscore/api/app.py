@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 MOST_TOGETHER = 32
 # With each row a reading thread lets go of Python's lock, and waits for the others to get it back.
 READERS = 2
+# Answers leave next to nothing behind that only a collection finds; Python's own settings look all the time.
+SELDOM = 20_000, 20, 100
 
 
 def _now() -> int:
@@ -71,6 +73,7 @@ def create_app(
         # What is there now stays: no collection needs to look at it again, which takes a fifth of a second.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*SELDOM)
         yield
         champion.stop()
         store.close()

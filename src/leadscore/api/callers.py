@@ -13,7 +13,7 @@ from fastapi.security import HTTPBearer
 from leadscore.api.problems import ProblemError
 from leadscore.api.service import service_of
 from leadscore.api.settings import is_loopback
-from leadscore.store import find_key, list_keys, reading
+from leadscore.store import asking, find_key, list_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -119,12 +119,12 @@ class Callers:
 
 def no_keys(store: Store) -> bool:
     """Whether no key was ever made; where one was, revoking it opens nothing."""
-    with reading(store) as connection:
+    with asking(store) as connection:
         return not list_keys(connection)
 
 
 def _found(store: Store, presented: str) -> Key | None:
-    with reading(store) as connection:
+    with asking(store) as connection:
         return find_key(connection, presented)
 
 

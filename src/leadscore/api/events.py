@@ -118,10 +118,11 @@ def _rescored(connection: sa.Connection, served: Served, lead_ids: tuple[str, ..
     listed = listed_rows(connection, lead_ids)
     told = {}
     for row, (lead_id, as_of) in enumerate(zip(scores.lead_id.tolist(), found.as_of.tolist(), strict=True)):
+        every = every_score(as_of, now, version)
         if row not in place:
-            told[lead_id] = unscored(lead_id, None) | every_score(as_of, now, version)
+            told[lead_id] = unscored(lead_id, None) | every
             continue
-        score = score_told(scores, served, place[row], as_of, now)
+        score = score_told(scores, served.model, place[row], every)
         rank = listed[lead_id].rank if lead_id in listed and not score["closed"] else None
         told[lead_id] = score | {"rank": rank}
     return told

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from leadscore.api.json import JSON
 from leadscore.api.service import service_of
+from leadscore.api.settings import COUNTERS
 from leadscore.errors import StoreError
 from leadscore.store import answers
 
@@ -66,7 +67,7 @@ def readyz(request: Request) -> JSON:
 def metrics() -> Response:
     """What Prometheus reads."""
     registry: CollectorRegistry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    if COUNTERS in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

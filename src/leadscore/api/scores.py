@@ -22,7 +22,7 @@ from leadscore.api.service import service_of
 from leadscore.api.telling import scores_told
 from leadscore.api.times import moment
 from leadscore.scoring import score_leads
-from leadscore.store import objecting_of, reading
+from leadscore.store import asking, objecting_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,7 +94,7 @@ def score_together(store: Store, asked: Sequence[Asked]) -> list[Told | Exceptio
     StoreError
         It cannot be known who objects.
     """
-    with reading(store) as connection:
+    with asking(store) as connection:
         objecting = objecting_of(connection, [record["lead_id"] for each in asked for record in each.records])
     for each in asked:
         for record in each.records:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import math
 import os
+from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import uvicorn
 
 from leadscore.api.callers import no_keys
-from leadscore.api.settings import is_loopback
+from leadscore.api.settings import COUNTERS, is_loopback
 from leadscore.errors import ConfigError
 from leadscore.store import open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from leadscore.api.settings import ServiceSettings
 
 log = logging.getLogger(__name__)
@@ -41,9 +44,7 @@ def serve(settings: ServiceSettings) -> None:
         log.info("serving on http://%s:%d from %s", settings.host, settings.port, store)
     finally:
         store.close()
-    with TemporaryDirectory(prefix="leadscore-metrics-") as counters:
-        # Processes add up what they count in files; the library reads where when it is imported.
-        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", counters)
+    with _counters(settings.workers):
         uvicorn.run(
             "leadscore.api.app:create_app",
             factory=True,
@@ -58,3 +59,15 @@ def serve(settings: ServiceSettings) -> None:
             log_config=None,
             timeout_graceful_shutdown=math.ceil(settings.request_seconds),
         )
+
+
+@contextmanager
+def _counters(workers: int) -> Iterator[None]:
+    """Where several processes add up what they count: in files, which takes longer than to count in one process."""
+    if workers == 1 or COUNTERS in os.environ:
+        yield
+        return
+    with TemporaryDirectory(prefix="leadscore-metrics-") as folder:
+        # The library reads it when it is imported, which each worker does.
+        os.environ[COUNTERS] = folder
+        yield

@@ -10,6 +10,9 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+# Where several processes add up what they count: the setting of the Prometheus library.
+COUNTERS = "PROMETHEUS_MULTIPROC_DIR"
+
 
 class ServiceSettings(BaseSettings):
     """Settings of the service; each is an environment variable with ``LEADSCORE_`` before its name, in capitals.

@@ -72,9 +72,10 @@ class Standing:
 
     def told(self, stale_before: int) -> Told:
         """The score with its reasons."""
+        every = every_score(self.as_of, self.scored_at, str(self.served.version))
         if not len(self.scores.scored):
-            return unscored(self.lead_id, None) | every_score(self.as_of, self.scored_at, str(self.served.version))
-        told = score_told(self.scores, self.served, 0, self.as_of, self.scored_at)
+            return unscored(self.lead_id, None) | every
+        told = score_told(self.scores, self.served.model, 0, every)
         if told["closed"]:
             return told
         flags = [*told["flags"], *([STALE] if self.as_of < stale_before else [])]

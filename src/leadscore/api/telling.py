@@ -44,33 +44,34 @@ SHOWN = attrgetter(
 def scores_told(scores: Scores, served: Served, as_of: int, scored_at: int, *, reasons: bool) -> list[Told]:
     """Scores of leads that were sent, as `Score` says: the list before the handoff, the one past it, and the rest."""
     why = why_told(scores, served.model) if reasons else None
-    order = np.lexsort((scores.lead_id[scores.scored], -scores.key, ~scores.before)).tolist()
-    n_later = len(served.model.stages_)
-    open_ = [place for place in order if scores.stage[place] < n_later]
-    n_before = sum(bool(scores.before[place]) for place in open_)
-    told = [
-        score_told(scores, served, place, as_of, scored_at)
-        | {"rank": rank + 1 if rank < n_before else rank + 1 - n_before, "reasons": why[place] if why else None}
-        for rank, place in enumerate(open_)
-    ]
-    closed = [score_told(scores, served, place, as_of, scored_at) for place in order if scores.stage[place] >= n_later]
-    scored = set(scores.scored.tolist())
     every = every_score(as_of, scored_at, str(served.version))
+    open_, closed, lists = [], [], {HANDOFF: 0, WIN: 0}
+    for place in np.lexsort((scores.lead_id[scores.scored], -scores.key, ~scores.before)).tolist():
+        told = score_told(scores, served.model, place, every)
+        if told["closed"]:
+            closed.append(told)
+            continue
+        lists[told["list"]] += 1
+        told["rank"] = lists[told["list"]]
+        told["reasons"] = why[place] if why else None
+        open_.append(told)
+    scored = set(scores.scored.tolist())
     objecting = [unscored(each, None) | every for row, each in enumerate(scores.lead_id) if row not in scored]
-    return told + closed + objecting
+    return open_ + closed + objecting
 
 
-def score_told(scores: Scores, served: Served, place: int, as_of: int, scored_at: int) -> Told:
+def score_told(scores: Scores, model: FunnelModel, place: int, every: Told) -> Told:
     """The score of one lead, without its rank and reasons.
 
     Parameters
     ----------
     place : int
         Of the lead among those scored.
+    every : dict
+        Of `every_score`.
     """
-    model, stage = served.model, int(scores.stage[place])
+    stage = int(scores.stage[place])
     lead_id = scores.lead_id[scores.scored[place]]
-    every = every_score(as_of, scored_at, str(served.version))
     if stage >= len(model.stages_):
         return unscored(lead_id, [*model.funnel.stages, "lost"][stage]) | every
     return {

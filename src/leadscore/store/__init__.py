@@ -6,7 +6,7 @@ that whatever else is done in the same block is stored with them, or not at all.
 
 from leadscore.store.accepting import Accepted, accept
 from leadscore.store.api_keys import SCOPES, Key, create_key, find_key, list_keys, revoke_key
-from leadscore.store.connection import Store, answers, open_store, reading, transaction
+from leadscore.store.connection import Store, answers, asking, open_store, reading, transaction
 from leadscore.store.erasure import Receipt, erase, erased_of, object_to_scoring, objecting_of, stayed_of
 from leadscore.store.events import Change, Event, Lead, Merge, Outcome, Retraction, Touch, Transition
 from leadscore.store.folder import Ingested, Loaded, ingest
@@ -41,6 +41,7 @@ __all__ = [
     "Wanted",
     "accept",
     "answers",
+    "asking",
     "begin_run",
     "create_key",
     "erase",

@@ -21,7 +21,7 @@ POSTGRESQL = "postgresql+psycopg"
 # How long one waits for another to finish writing.
 BUSY_SECONDS = 60
 CONNECT_SECONDS = 10
-WRITES = "leadscore_writes"
+WRITES, ALONE = "leadscore_writes", "leadscore_alone"
 # Full: what was committed survives a loss of power.
 PRAGMAS = (
     f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS}",
@@ -109,6 +109,20 @@ def reading(store: Store) -> Iterator[sa.Connection]:
         yield connection
 
 
+@contextmanager
+def asking(store: Store) -> Iterator[sa.Connection]:
+    """A connection for questions that need not be of one state: no transaction, which costs more than a short answer.
+
+    Raises
+    ------
+    StoreError
+        The database cannot be reached.
+    """
+    level: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if is_postgresql(store) else {ALONE: True}
+    with _spoken(store), store.engine.connect().execution_options(**level) as connection:
+        yield connection
+
+
 def answers(store: Store) -> None:
     """Ask the database for nothing.
 
@@ -117,7 +131,7 @@ def answers(store: Store) -> None:
     StoreError
         It does not answer.
     """
-    with reading(store) as connection:
+    with asking(store) as connection:
         connection.execute(_NOTHING)
 
 
@@ -171,8 +185,9 @@ def _prepare(connection: Any, _: Any) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    writes = connection.get_execution_options().get(WRITES)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if ALONE not in options:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if WRITES in options else "BEGIN")
 
 
 def _named(url: sa.URL) -> str:
