@@ -136,12 +136,13 @@ def _no_json() -> Iterator[Hostile]:
         "blanks": b"   ",
     }.items():
         yield Hostile(name, post(SCORES, body), 400, ("body", "must be JSON"))
-    for name, sent in {
+    halves: dict[str, dict[str, Any]] = {
         "half a letter in an id": {"lead_id": f"{MARK}\ud800"},
         "half a letter in an attribute": {"attributes": {"source": f"{MARK}\ud800"}},
         "half a letter in a name": {"attributes": {f"{MARK}\ud800": 1}},
         "half a letter in an unknown field": {f"{MARK}\ud800": 1},
-    }.items():
+    }
+    for name, sent in halves.items():
         yield Hostile(name, post(SCORES, {"leads": [a_lead() | sent]}), 400, ("body", "half a letter"))
     yield Hostile("no body", request("POST", SCORES, b""), 422, ("body", "required"))
     typed = ("Content-Type", "application/json")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from leadscore.api.scores import Asked, score_together
+from leadscore.errors import DataError
 from leadscore.history import DAY
 from leadscore.publishing import publish_list
 from leadscore.scoring import probability_columns, rank
@@ -115,6 +117,46 @@ def test_leads_that_are_sent_get_the_probabilities_of_the_list_alone_and_in_a_cr
     for lead_id in lead_ids[:5]:
         alone = score_of(api, sent[lead_id])
         assert alone | {"rank": None} == scores[lead_id] | {"rank": None}
+
+
+def test_requests_that_are_worked_on_together_get_what_each_gets_alone(api: Running, ranked: Any, sent: Sent) -> None:
+    now, served = api.service.now(), api.service.served()
+    likely, other, last = ({**sent[each]["attributes"], **sent[each]} for each in ranked.index[[0, 40, -1]])
+
+    def requests() -> list[Asked]:
+        return [
+            Asked([dict(record) for record in records], now - days * DAY, now, served, reasons)
+            for records, days, reasons in (
+                ([other, likely], 0, True),
+                ([likely], 30, True),
+                ([likely | {"do_not_score": True}, last], 0, True),
+                ([likely], 0, False),
+                ([last, other], 1, False),
+            )
+        ]
+
+    together = score_together(api.service.store, requests())
+    alone = [told for each in requests() for told in score_together(api.service.store, [each])]
+    assert together == alone
+    assert [[bool(score["reasons"]) for score in told] for told in together if isinstance(told, list)] == [
+        [True, True],
+        [True],
+        [True, False],
+        [False],
+        [False, False],
+    ]
+
+
+def test_what_is_wrong_with_one_request_is_told_to_that_one_only(api: Running, ranked: Any, sent: Sent) -> None:
+    now, served = api.service.now(), api.service.served()
+    lead = {**sent[ranked.index[0]]["attributes"], **sent[ranked.index[0]]}
+    wrong = lead | {"created_at": "once upon a time"}
+    asked = [Asked([dict(each)], now, now, served, reasons=True) for each in (lead, wrong, lead)]
+    first, refused, last = score_together(api.service.store, asked)
+
+    assert isinstance(refused, DataError)
+    assert isinstance(first, list)
+    assert first == last
 
 
 def test_a_score_says_all_that_it_should(api: Running, ranked: Any, sent: Sent) -> None:

@@ -65,6 +65,7 @@ def create_app(
             champion,
             Callers(store, settings, seconds),
             Crowd(partial(scores.score_together, store), MOST_TOGETHER),
+            Crowd(partial(scores.score_together, store), MOST_TOGETHER),
             Crowd(partial(events.store_together, store), MOST_TOGETHER),
             CapacityLimiter(READERS),
             now,

@@ -19,7 +19,7 @@ from leadscore.api.metrics import LEADS
 from leadscore.api.posted import Posted
 from leadscore.api.problems import refused
 from leadscore.api.service import service_of
-from leadscore.api.telling import scores_told
+from leadscore.api.telling import scores_told, why_told
 from leadscore.api.times import moment
 from leadscore.scoring import score_leads
 from leadscore.store import asking, objecting_of
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Told = list[dict[str, Any]]
 
 router = APIRouter(route_class=Posted)
-# No more leads are scored at once; a request with more, or that asks why, is worked on beside the others.
+# No more leads are scored at once; a request with more is worked on beside the others.
 LEADS_TOGETHER = 64
 
 
@@ -50,15 +50,16 @@ class Asked:
     served: Served
     reasons: bool
 
-    def told(self, scores: Scores) -> Told:
-        """Their scores."""
-        return scores_told(scores, self.served, self.as_of, self.now, reasons=self.reasons)
+    def told(self, scores: Scores, why: Sequence[dict[str, Any] | None]) -> Told:
+        """Their scores, and why, in the order of the records."""
+        return scores_told(scores, self.served, self.as_of, self.now, why)
 
     def alone(self) -> Told | Exception:
         """Their scores, or what is wrong with them."""
         try:
             as_of = np.full(len(self.records), self.as_of)
-            return self.told(score_leads(self.served.model, self.records, as_of, self.served.rules))
+            scores = score_leads(self.served.model, self.records, as_of, self.served.rules)
+            return self.told(scores, why_told(scores, self.served.model, asked=self.reasons))
         except Exception as error:  # noqa: BLE001 - it is this request's own
             return error
 
@@ -71,10 +72,11 @@ async def score(sent: ScoresAsked, request: Request) -> JSON:
     _check(sent.leads, served.rules, service.settings.max_history)
     as_of = now if sent.as_of is None else moment(sent.as_of, "as_of")
     asked = Asked([_record(lead) for lead in sent.leads], as_of, now, served, sent.reasons)
-    if asked.reasons or len(asked.records) > LEADS_TOGETHER:
+    if len(asked.records) > LEADS_TOGETHER:
         told = await run_in_threadpool(_apart, service.store, asked)
     else:
-        told = await service.scoring.ask(asked)
+        # Reasons take longer: who does not ask for them does not wait for them.
+        told = await (service.explaining if asked.reasons else service.scoring).ask(asked)
     LEADS.labels("/v1/scores").inc(len(asked.records))
     return JSON({"scores": told})
 
@@ -104,11 +106,12 @@ def score_together(store: Store, asked: Sequence[Asked]) -> list[Told | Exceptio
 
 
 def _crowds(asked: Sequence[Asked]) -> Iterator[list[Asked]]:
-    """Requests for one model, no more than a few leads at once."""
+    """Requests for one model that all ask why or do not, no more than a few leads at once."""
     crowd: list[Asked] = []
     n_leads = 0
     for each in asked:
-        if crowd and (n_leads + len(each.records) > LEADS_TOGETHER or each.served is not crowd[0].served):
+        many = n_leads + len(each.records) > LEADS_TOGETHER
+        if crowd and (many or each.served is not crowd[0].served or each.reasons is not crowd[0].reasons):
             yield crowd
             crowd, n_leads = [], 0
         crowd.append(each)
@@ -129,12 +132,13 @@ def _scored(crowd: Sequence[Asked]) -> list[Told | Exception]:
     as_of = np.repeat([each.as_of for each in crowd], sizes)
     try:
         scores = score_leads(crowd[0].served.model, records, as_of, crowd[0].served.rules)
+        why = why_told(scores, crowd[0].served.model, asked=crowd[0].reasons)
     except Exception:  # noqa: BLE001 - whose fault it was shows when each is alone
         return [each.alone() for each in crowd]
     begins = np.cumsum([0, *sizes]).tolist()
     return [
-        each.told(scores.part(begin, [record["lead_id"] for record in each.records]))
-        for each, begin in zip(crowd, begins, strict=False)
+        each.told(scores.part(begin, [record["lead_id"] for record in each.records]), why[begin:end])
+        for each, begin, end in zip(crowd, begins, begins[1:], strict=False)
     ]
 
 

@@ -33,7 +33,7 @@ class Service:
     store : Store
     champion : Champion
     callers : Callers
-    scoring, storing : Crowd
+    scoring, explaining, storing : Crowd
         Requests that are worked on together.
     readers : CapacityLimiter
         Threads that read pages of the list at once.
@@ -46,6 +46,7 @@ class Service:
     champion: Champion
     callers: Callers
     scoring: Crowd[Asked, list[dict[str, Any]]]
+    explaining: Crowd[Asked, list[dict[str, Any]]]
     storing: Crowd[Arrived, Stored]
     readers: CapacityLimiter
     now: Callable[[], int]

@@ -41,9 +41,14 @@ SHOWN = attrgetter(
 )
 
 
-def scores_told(scores: Scores, served: Served, as_of: int, scored_at: int, *, reasons: bool) -> list[Told]:
-    """Scores of leads that were sent, as `Score` says: the list before the handoff, the one past it, and the rest."""
-    why = why_told(scores, served.model) if reasons else None
+def scores_told(scores: Scores, served: Served, as_of: int, scored_at: int, why: Sequence[Told | None]) -> list[Told]:
+    """Scores of leads that were sent, as `Score` says: the list before the handoff, the one past it, and the rest.
+
+    Parameters
+    ----------
+    why : sequence of dict, length n_leads
+        Of `why_told`.
+    """
     every = every_score(as_of, scored_at, str(served.version))
     open_, closed, lists = [], [], {HANDOFF: 0, WIN: 0}
     for place in np.lexsort((scores.lead_id[scores.scored], -scores.key, ~scores.before)).tolist():
@@ -53,7 +58,7 @@ def scores_told(scores: Scores, served: Served, as_of: int, scored_at: int, *, r
             continue
         lists[told["list"]] += 1
         told["rank"] = lists[told["list"]]
-        told["reasons"] = why[place] if why else None
+        told["reasons"] = why[scores.scored[place]]
         open_.append(told)
     scored = set(scores.scored.tolist())
     objecting = [unscored(each, None) | every for row, each in enumerate(scores.lead_id) if row not in scored]
@@ -184,13 +189,16 @@ def _to_reach(model: FunnelModel) -> tuple[tuple[str, int], ...]:
     return tuple(zip(model.funnel.later_stages, model.funnel.horizons, strict=True))
 
 
-def why_told(scores: Scores, model: FunnelModel) -> list[Told | None]:
-    """Why each lead has the probability that its list is in order of; None for those that are closed."""
-    told: list[Told | None] = [None] * len(scores.key)
-    for before in (True, False):
+def why_told(scores: Scores, model: FunnelModel, *, asked: bool) -> list[Told | None]:
+    """Why each lead that was sent has the probability that its list is in order of.
+
+    None for those that are closed or object, and for all where nobody has asked.
+    """
+    told: list[Told | None] = [None] * len(scores.lead_id)
+    for before in (True, False) if asked else ():
         rows = np.flatnonzero((scores.before == before) & ~np.isnan(scores.key))
         found = explain(model, scores.snapshot[rows], place_of(model, before=before)) if len(rows) else []
-        for row, reasons in zip(rows.tolist(), found, strict=True):
+        for row, reasons in zip(scores.scored[rows].tolist(), found, strict=True):
             told[row] = reasons_told(reasons)
     return told
 

@@ -12,7 +12,7 @@ what is not known or has not happened is never a merit, whatever the data say.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,7 +62,7 @@ class Grounds:
     @cached_property
     def words(self) -> tuple[Words | None, ...]:
         """How the values of each column are said."""
-        return tuple(words_of(column, self.model.funnel.stages) for column in self.columns)
+        return _words(self.columns, self.model.funnel.stages)
 
     @cached_property
     def _unknown(self) -> Float64s:
@@ -108,6 +108,12 @@ class Grounds:
         happens = np.array([words is not None and words.zero_is_nothing for words in self.words])
         nothing: Bools = np.isnan(X) | (self._unknown == X) | (happens & (X == 0))
         return nothing
+
+
+# Finding the words for all columns takes as long as all else that there is to explain about one lead.
+@lru_cache(4)
+def _words(columns: tuple[Column, ...], stages: tuple[str, ...]) -> tuple[Words | None, ...]:
+    return tuple(words_of(column, stages) for column in columns)
 
 
 @dataclass(frozen=True)

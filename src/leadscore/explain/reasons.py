@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from leadscore.explain.grounds import Grounds, Row
-from leadscore.features import columns_of, matrix
+from leadscore.features import matrix
 from leadscore.model.stage import margin_of
 
 if TYPE_CHECKING:
@@ -124,14 +124,13 @@ def explain(model: FunnelModel, snapshot: Snapshot, place: int) -> list[Reasons]
     name, learnt = model.funnel.later_stages[place], model.stages_[place]
     if learnt.booster is None or learnt.serves_base_rate:
         return [_without(name, float(each), fallback=True) for each in probability]
-    features = model.features_
-    grounds = Grounds(model, place, columns_of(features))
+    grounds = Grounds(model, place, model.columns_)
     coded = snapshot.coded(model.vocabulary_)
     stage = coded.steps.stage
     reasons = [_without(name, float(each), fallback=False) for each in probability]
     ahead = np.flatnonzero(stage <= place)
     if len(ahead):
-        X = matrix(features, coded[ahead], model.n_jobs)
+        X = matrix(model.features_, coded[ahead], model.n_jobs)
         found = _explained(grounds, learnt, X, stage[ahead], probability[ahead])
         for row, each in zip(ahead, found, strict=True):
             reasons[row] = each
