@@ -15,7 +15,7 @@ from tests.stores import NOON
 from tests.test_publication import everyone
 
 LEADS, TIMES = int(sys.argv[2]), int(sys.argv[3])
-publication.ROWS, publication.PAUSE_SECONDS = 7, 0
+publication.ROWS, publication.HOLD_SECONDS, publication.PAUSE_SECONDS = 7, 0, 0
 rng = np.random.default_rng(3)
 
 

@@ -19,7 +19,6 @@ from leadscore.store import (
     ScoredLeads,
     begin_run,
     erase,
-    numbers_of,
     object_to_scoring,
     open_runs,
     publication,
@@ -32,7 +31,7 @@ from leadscore.store import (
     transaction,
     unlist,
 )
-from leadscore.store.schema import leads, listed, published, runs, scores
+from leadscore.store.schema import listed, published, runs, scores
 from tests.stores import NOON, counts, opened, send
 
 if TYPE_CHECKING:
@@ -49,6 +48,7 @@ N_LEADS = 60
 def small_commits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publication, "ROWS", 7)
     monkeypatch.setattr(publication, "ROWS_POSTGRESQL", 11)
+    monkeypatch.setattr(publication, "HOLD_SECONDS", 0)
     monkeypatch.setattr(publication, "PAUSE_SECONDS", 0)
 
 
@@ -374,9 +374,3 @@ def test_others_write_while_a_list_is_staged(filled: Store) -> None:
     assert faults == []
     with reading(filled) as connection:
         assert max(each.as_of for each in score_history(connection, 20)) == NOON + 9
-
-
-def test_the_number_of_a_lead_that_is_not_there_is_minus_one(filled: Store) -> None:
-    assert numbers_of(filled, ["lead 02", "nobody", "lead 01"]).tolist() == [2, -1, 1]
-    with reading(filled) as connection:
-        assert connection.execute(sa.select(leads.c.lead).where(leads.c.lead_id == "lead 02")).scalar_one() == 2

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from numpy.testing import assert_array_equal
 
 from leadscore.config import read_funnel
@@ -18,9 +21,21 @@ from leadscore.examples import learning_examples
 from leadscore.features import catalogue, matrix
 from leadscore.history import read_history
 from leadscore.labels import reached
-from leadscore.store import Change, Touch, Transition, erase, ingest, object_to_scoring, read_store, transaction
+from leadscore.store import (
+    Change,
+    Touch,
+    Transition,
+    arrow,
+    erase,
+    ingest,
+    object_to_scoring,
+    read_numbered,
+    read_store,
+    transaction,
+)
 from leadscore.store import folder as folder_module
 from leadscore.store.loading import load
+from leadscore.store.schema import leads, touches
 from tests.stores import NOON, contents, counts, fresh_url, opened, outcomes
 
 if TYPE_CHECKING:
@@ -123,6 +138,52 @@ def test_odd_rows_give_the_history_that_the_folder_gives(database: Store, folder
     assert counts(database) == {"leads": 3, "transitions": 3, "touches": 5, "changes": 3, "imports": 4}
     assert "budget" in repr(contents(database)["transitions"])
     assert "phone" not in repr(contents(database)["changes"])
+
+
+@pytest.fixture
+def several_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few rows there are and however few cores."""
+    monkeypatch.setattr(arrow, "WORTH_READERS", -1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+
+
+@pytest.mark.usefixtures("several_readers")
+def test_several_readers_give_what_one_gives(filled: Store, small: Path) -> None:
+    assert read_store(filled).fingerprint() == read_history(small).fingerprint()
+
+
+@pytest.mark.usefixtures("several_readers")
+def test_numbers_are_those_of_the_leads(filled: Store, small: Path) -> None:
+    funnel = read_funnel(small / "funnel.toml")
+    history, number = read_numbered(filled, funnel, read_history(small).known_until)
+
+    with transaction(filled) as connection:
+        stored = dict(connection.execute(sa.select(leads.c.lead, leads.c.lead_id)).tuples().all())
+    assert [stored[each] for each in number.tolist()] == history.ids.tolist()
+
+
+@pytest.mark.usefixtures("several_readers")
+def test_several_readers_see_one_state(database: Store, folder: Path) -> None:
+    ingest(database, folder, received_at=NOON)
+    stop = threading.Event()
+
+    def write() -> None:
+        for number in itertools.takewhile(lambda _: not stop.is_set(), itertools.count()):
+            with transaction(database) as connection:
+                connection.execute(sa.update(touches).values(value=float(number)))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(5):
+            with arrow.arrow_reader(database) as query:
+                pieces = query(sa.select(touches.c.value), touches.c.id)
+                values = [value for piece in pieces for batch in piece for value in batch["value"].to_pylist()]
+            assert len(values) == 5
+            assert len(set(values)) == 1
+    finally:
+        stop.set()
+        writer.join()
 
 
 def test_some_leads_alone_are_what_they_are_among_all(filled: Store) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic_core import to_json
 
 from leadscore.funnel import open_leads
 from leadscore.history import MISSING
@@ -16,10 +17,9 @@ from leadscore.scoring import HANDOFF, WIN, score_leads
 from leadscore.store import (
     ScoredLeads,
     begin_run,
-    numbers_of,
     open_runs,
     publish,
-    read_store,
+    read_numbered,
     records_of,
     relist,
     stage,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from leadscore.history import History, Rules, Snapshot
+    from leadscore.history import Rules, Snapshot
     from leadscore.history.line import Bools, Float64s, Int64s, Strings
     from leadscore.model import FunnelModel, StageModel
     from leadscore.scoring import Scores
@@ -112,10 +112,10 @@ def publish_list(
     """
     times = [now()]
     with begin_run(store, as_of=as_of, model_version=version, at=times[0]) as run:
-        history = read_store(store, funnel=model.funnel, known_until=as_of)
+        history, number = read_numbered(store, model.funnel, as_of)
         times.append(now())
-        snapshot, number = _numbered(store, open_leads(history, as_of), history)
-        scored = _ranked(model, version, snapshot, number, times[0])
+        snapshot = open_leads(history, as_of)
+        scored = _ranked(model, version, snapshot, number[snapshot.lead], times[0])
         times.append(now())
         leads = stage(store, run, scored)
         times.append(now())
@@ -253,13 +253,6 @@ def _in_time(row: Record) -> Record:
     return row | moments
 
 
-def _numbered(store: Store, snapshot: Snapshot, history: History) -> tuple[Snapshot, Int64s]:
-    """The leads that are still in the store, and their numbers there."""
-    number = numbers_of(store, history.ids[snapshot.lead].tolist())
-    there = np.flatnonzero(number >= 0)
-    return snapshot[there], number[there]
-
-
 def _ranks(number: Int64s, key: Float64s, before: Bools) -> Int64s:
     """Places from 1 in each list, in the order in which `leadscore.store.list_page` reads them."""
     order = np.lexsort((number, -key, ~before))
@@ -274,8 +267,8 @@ def _written(probability: Float64s) -> Strings:
     found = np.empty(len(probability), object)
     for begin in range(0, len(probability), ROWS_AT_ONCE):
         rows = slice(begin, begin + ROWS_AT_ONCE)
-        # In one go: several times quicker than row by row.
-        text = json.dumps(probability[rows].tolist(), separators=(",", ":")).replace("NaN", "null")
+        # In one go: many times quicker than row by row.
+        text = to_json(probability[rows].tolist(), inf_nan_mode="null").decode()
         found[rows] = [f"[{each}]" for each in text[2:-2].split("],[")]
     return found
 

@@ -10,9 +10,9 @@ from leadscore.store.connection import Store, answers, asking, open_store, readi
 from leadscore.store.erasure import Receipt, erase, erased_of, object_to_scoring, objecting_of, stayed_of
 from leadscore.store.events import Change, Event, Lead, Merge, Outcome, Retraction, Touch, Transition
 from leadscore.store.folder import Ingested, Loaded, ingest
-from leadscore.store.histories import read_store
+from leadscore.store.histories import read_numbered, read_store
 from leadscore.store.lists import After, Wanted, list_page, listed_rows, published_run, run_of
-from leadscore.store.publication import begin_run, numbers_of, publish, stage, sweep
+from leadscore.store.publication import begin_run, publish, stage, sweep
 from leadscore.store.records import records_of
 from leadscore.store.relisting import PastScore, Runs, open_runs, relist, score_history, unlist
 from leadscore.store.scored import ScoredLeads
@@ -51,13 +51,13 @@ __all__ = [
     "list_keys",
     "list_page",
     "listed_rows",
-    "numbers_of",
     "object_to_scoring",
     "objecting_of",
     "open_runs",
     "open_store",
     "publish",
     "published_run",
+    "read_numbered",
     "read_store",
     "reading",
     "records_of",

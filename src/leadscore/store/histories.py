@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,34 +67,46 @@ def read_store(
         until = stored_known_until(connection) if known_until is None else known_until
         if lead_ids is not None:
             some = [row.lead for row in rows_among(connection, leads.c.lead_id, list(dict.fromkeys(lead_ids)))]
-            tables = _tables(row_reader(connection), some, until, Rules.of(chosen), connection.dialect.name)
+            tables, _ = _tables(row_reader(connection), some, until, Rules.of(chosen), connection.dialect.name)
             return build_history(tables, chosen)
+    history, _ = _read_all(store, chosen, until)
+    return history
+
+
+def read_numbered(store: Store, funnel: Funnel, known_until: int) -> tuple[History, Int64s]:
+    """The recorded history of all leads as `read_store`, and the number of each in the store, shape (n_leads,)."""
+    history, numbers = _read_all(store, funnel, known_until)
+    return history, np.array([numbers[lead_id] for lead_id in history.ids.tolist()], np.int64)
+
+
+def _read_all(store: Store, funnel: Funnel, known_until: int) -> tuple[History, dict[str, int]]:
     with arrow_reader(store) as query:
-        tables = _tables(query, None, until, Rules.of(chosen), store.engine.dialect.name)
-    return build_history(tables, chosen)
+        tables, number = _tables(query, None, known_until, Rules.of(funnel), store.engine.dialect.name)
+    return build_history(tables, funnel), dict(zip(tables.leads.ids.tolist(), number.tolist(), strict=True))
 
 
-def _tables(query: Query, some: list[int] | None, until: int, rules: Rules, dialect: str) -> Tables:
-    """The tables of all leads, or of those with ``some`` numbers."""
-    table, place = _leads(query, some, rules)
-    return Tables(
+def _tables(query: Query, some: list[int] | None, until: int, rules: Rules, dialect: str) -> tuple[Tables, Int64s]:
+    """The tables of all leads, or of those with ``some`` numbers; and the numbers."""
+    table, number = _leads(query, some, rules)
+    place = np.full(int(number.max(initial=0)) + 1, -1, np.int64)
+    place[number] = np.arange(len(number))
+    tables = Tables(
         leads=table,
         transitions=_transitions(query, some, place, rules),
         touches=_touches(query, some, place, dialect),
         changes=_changes(query, some, place, rules),
         known_until=until,
     )
+    return tables, number
 
 
 def _leads(query: Query, some: list[int] | None, rules: Rules) -> tuple[LeadTable, Int64s]:
-    """The leads, and the row of each by its number."""
+    """The leads, and the number of each."""
     columns = [column for column in leads.c if column is not leads.c.do_not_score]
     flags = sa.case((leads.c.do_not_score, 1), else_=0).label("do_not_score")
-    rows = _table(query(_of(sa.select(*columns, flags), leads.c.lead, some)))
-    number = _ints(rows, "lead")
-    place = np.full(int(number.max(initial=0)) + 1, -1, np.int64)
-    place[number] = np.arange(len(number))
-    said = [json.loads(each) for each in rows.get("attributes", pa.array([])).to_pylist()]
+    rows = _table(chain.from_iterable(query(_of(sa.select(*columns, flags), leads.c.lead, some))))
+    # In one go: twice as quick as lead by lead.
+    said = json.loads(f"[{','.join(rows.get('attributes', pa.array([])).to_pylist())}]")
     values: dict[str, Values] = {name: _attribute(name, said, rules) for name in rules.attributes}
     created = _ints(rows, "created_at")
     table = LeadTable(
@@ -103,7 +117,7 @@ def _leads(query: Query, some: list[int] | None, rules: Rules) -> tuple[LeadTabl
         numbers={name: column for name, column in values.items() if not isinstance(column, Coded)},
         categories={name: column for name, column in values.items() if isinstance(column, Coded)},
     )
-    return table, place
+    return table, _ints(rows, "lead")
 
 
 def _attribute(name: str, said: list[dict[str, Any]], rules: Rules) -> Values:
@@ -120,7 +134,7 @@ def _transitions(query: Query, some: list[int] | None, place: Int64s, rules: Rul
     columns = transitions.c
     wanted = sa.select(columns.lead, columns.occurred_at, columns.recorded_at, columns.stage)
     found = _parts(
-        query(_of(wanted, columns.lead, some)),
+        query(_of(wanted, columns.lead, some), columns.id),
         place,
         lambda batch: {
             "occurred": _ints(batch, "occurred_at"),
@@ -144,7 +158,7 @@ def _touches(query: Query, some: list[int] | None, place: Int64s, dialect: str) 
         sa.func.coalesce(columns.value, none).label("value"),
     )
     found = _parts(
-        query(_of(wanted, columns.lead, some)),
+        query(_of(wanted, columns.lead, some), columns.id),
         place,
         lambda batch: {
             "kind": encoded(batch["kind"]),
@@ -170,7 +184,7 @@ def _changes(query: Query, some: list[int] | None, place: Int64s, rules: Rules) 
     tables = {}
     for name, reader in rules.changing.items():
         found = _parts(
-            query(_of(wanted.where(columns.attribute == name), columns.lead, some)),
+            query(_of(wanted.where(columns.attribute == name), columns.lead, some), columns.id),
             place,
             lambda batch, reader=reader: {  # type: ignore[misc]
                 "occurred": _ints(batch, "occurred_at"),
@@ -196,7 +210,7 @@ def _table(batches: Iterable[pa.RecordBatch]) -> dict[str, pa.Array]:
 
 
 def _parts(
-    batches: Iterable[pa.RecordBatch], place: Int64s, read: Callable[[pa.RecordBatch], dict[str, Values]]
+    pieces: Sequence[Iterable[pa.RecordBatch]], place: Int64s, read: Callable[[pa.RecordBatch], dict[str, Values]]
 ) -> dict[str, Any]:
     """Columns of a table of events: ``lead`` and ``known``, and those that ``read`` gives."""
 
@@ -204,7 +218,12 @@ def _parts(
         known = np.maximum(_ints(batch, "occurred_at"), _ints(batch, "recorded_at"))
         return Part(len(batch), {"lead": place[_ints(batch, "lead")], "known": known, **read(batch)})
 
-    parts = [part(batch) for batch in batches if len(batch)]
+    def all_of(piece: Iterable[pa.RecordBatch]) -> list[Part]:
+        return [part(batch) for batch in piece if len(batch)]
+
+    # Each piece has a reader of its own, who waits for whoever does not listen.
+    with ThreadPoolExecutor(len(pieces)) as pool:
+        parts = list(chain.from_iterable(pool.map(all_of, pieces)))
     nothing: dict[str, Any] = {"lead": np.empty(0, np.int64), "known": np.empty(0, np.int64)}
     return joined(parts) if parts else nothing
 

@@ -7,6 +7,7 @@ a later list replaces goes to the history of scores.
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import contextmanager
 from functools import cache
@@ -26,16 +27,19 @@ from leadscore.store.schema import leads, listed, published, runs, scores
 from leadscore.store.scored import PER_LEAD, PER_RUN, as_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from leadscore.history.line import Int64s
     from leadscore.store.connection import Store
     from leadscore.store.scored import ScoredLeads
 
-# Rows in one transaction, and how long others may write before the next: SQLite has one writer at a time.
+# Rows in one go. PostgreSQL's are locked in order, so that each go is a transaction.
 ROWS = 2_000
 ROWS_POSTGRESQL = 5_000
-PAUSE_SECONDS = 0.01
+# SQLite has one writer at a time, and who waits for it looks every tenth of a second: a transaction of ours goes on for
+# so long, because each writes the pages of the indexes again, and then lets the others in.
+HOLD_SECONDS = 0.75
+PAUSE_SECONDS = 0.11
 # For SQLite: the indexes of a million leads stay in memory, and their last pages, which each commit writes again, go
 # from the log to the file only now and then.
 PRAGMAS = (f"PRAGMA cache_size = {-512 * 1024}", "PRAGMA wal_autocheckpoint = 16000")
@@ -44,6 +48,15 @@ FAILED = "failed"
 _HAS_ROWS = sa.exists().where(listed.c.run == runs.c.run)
 _LEFT = sa.select(runs.c.run, runs.c.state).where(runs.c.state.in_((PAST, FAILED)), _HAS_ROWS).order_by(runs.c.run)
 _COUNT = sa.update(runs).where(runs.c.run == sa.bindparam("of")).values(leads=runs.c.leads + sa.bindparam("more"))
+
+
+# For SQLite. Nearly always none: to name those that are there takes longer than to find them.
+_ASKED = sa.func.json_each(sa.bindparam("leads")).table_valued("value")
+_LEFT_OUT = (
+    sa.select(_ASKED.c.value)
+    .outerjoin(leads, leads.c.lead == _ASKED.c.value)
+    .where(leads.c.lead.is_(None) | leads.c.do_not_score)
+)
 
 
 @contextmanager
@@ -79,11 +92,16 @@ def stage(store: Store, run: int, scored: ScoredLeads) -> int:
     lead that was scored anew since the run began keeps that score unless this one is of a later moment, and gets its
     rank from here.
     """
-    order, staged = scored.as_listed(), 0
+    order, staged, begin = scored.as_listed(), 0, 0
     n_rows = _rows_at_once(store)
-    for begin in range(0, len(order), n_rows):
+    while begin < len(order):
         with _writing(store) as connection:
-            added = _add(connection, run, scored, order[begin : begin + n_rows])
+            added = 0
+            for _ in _goes(store):
+                added += _add(connection, run, scored, order[begin : begin + n_rows])
+                begin += n_rows
+                if begin >= len(order):
+                    break
             connection.execute(_COUNT, {"of": run, "more": added})
         staged += added
     return staged
@@ -124,11 +142,12 @@ def sweep(store: Store, *, keep_from: int) -> None:
                 return
 
 
-def numbers_of(store: Store, lead_ids: Sequence[str]) -> Int64s:
-    """The number of each lead in the store, -1 where it is not there; shape (n_leads,)."""
-    with reading(store) as connection:
-        number = dict(connection.execute(sa.select(leads.c.lead_id, leads.c.lead)).tuples().all())
-    return np.array([number.get(lead_id, -1) for lead_id in lead_ids], np.int64)
+def _goes(store: Store) -> Iterator[None]:
+    """As many goes as a transaction may have; at least one."""
+    until = time.monotonic() + HOLD_SECONDS
+    yield
+    while not is_postgresql(store) and time.monotonic() < until:
+        yield
 
 
 def _rows_at_once(store: Store) -> int:
@@ -151,8 +170,8 @@ def _add(connection: sa.Connection, run: int, scored: ScoredLeads, rows: Int64s)
     same = {"run": run, "scored_at": scored.scored_at, "model_version": scored.model_version}
     if connection.dialect.name == "postgresql":
         return _copied(connection, scored, rows, same)
-    there = connection.execute(_scorable(), {"leads": scored.lead[rows].tolist()}).scalars().all()
-    rows = rows[np.isin(scored.lead[rows], there)]
+    left_out = connection.execute(_LEFT_OUT, {"leads": json.dumps(scored.lead[rows].tolist())}).scalars().all()
+    rows = rows[~np.isin(scored.lead[rows], left_out)]
     columns: dict[str, Any] = {name: repeat(value, len(rows)) for name, value in same.items()} | scored.columns(rows)
     statement, names = _stage_rows()
     if len(rows):
@@ -178,14 +197,15 @@ def _clear(store: Store, run: int, *, keep: bool) -> None:
     some = some.order_by(listed.c.run, listed.c.list, listed.c.key.desc(), listed.c.lead).limit(_rows_at_once(store))
     while True:
         with _writing(store) as connection:
-            wanted = {"run": run, "leads": connection.execute(some).scalars().all()}
-            if not wanted["leads"]:
-                return
-            if keep:
-                # A lead that is being erased is waited for, and then it has no row to keep.
-                connection.execute(_locked(dialect), wanted)
-                connection.execute(_moved(dialect), wanted)
-            connection.execute(_removed(dialect), wanted)
+            for _ in _goes(store):
+                wanted = {"run": run, "leads": connection.execute(some).scalars().all()}
+                if not wanted["leads"]:
+                    return
+                if keep:
+                    # A lead that is being erased is waited for, and then it has no row to keep.
+                    connection.execute(_locked(dialect), wanted)
+                    connection.execute(_moved(dialect), wanted)
+                connection.execute(_removed(dialect), wanted)
 
 
 def _staged_over(statement: Any) -> Any:
@@ -231,11 +251,6 @@ def _stage_copied() -> Any:
     )
     statement = insert(listed, "postgresql").from_select([*PER_LEAD, *PER_RUN], found)
     return _staged_over(statement).execution_options(preserve_rowcount=True)
-
-
-@cache
-def _scorable() -> Any:
-    return sa.select(leads.c.lead).where(among(leads.c.lead, "leads", "sqlite"), sa.not_(leads.c.do_not_score))
 
 
 @cache

@@ -12,6 +12,8 @@ import adbc_driver_sqlite.dbapi
 import pyarrow as pa
 
 BUSY_MS = 60_000
+# Of the file, read without copying.
+MAPPED_BYTES = 1 << 40
 
 
 def main() -> None:
@@ -19,6 +21,7 @@ def main() -> None:
     path, rows = sys.argv[1:]
     with adbc_driver_sqlite.dbapi.connect(path) as connection, connection.cursor() as cursor:
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        cursor.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
         cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": rows})
         for line in sys.stdin:
             cursor.execute(json.loads(line))
