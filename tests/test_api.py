@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from leadscore.api.cursors import place_of
+from leadscore.api.json import JSON
+from leadscore.api.leads import Page, read_together
+from leadscore.api.problems import ProblemError
 from leadscore.api.scores import Asked, score_together
 from leadscore.errors import DataError
 from leadscore.history import DAY
 from leadscore.publishing import publish_list
 from leadscore.scoring import probability_columns, rank
-from leadscore.store import create_key, reading, records_of, transaction
+from leadscore.store import Wanted, create_key, reading, records_of, transaction
 from tests.service import Clock, Running, leads_as_sent, running, settings_of
 from tests.stores import KINDS, fresh_url
 
@@ -157,6 +161,24 @@ def test_what_is_wrong_with_one_request_is_told_to_that_one_only(api: Running, r
     assert isinstance(refused, DataError)
     assert isinstance(first, list)
     assert first == last
+
+
+def test_pages_that_are_read_together_are_each_what_it_is_alone(api: Running, small_model: FunnelModel) -> None:
+    first = api.get("/v1/leads?limit=3").json()
+    number, after = place_of(first["next"])
+    gone = Page(small_model, number + 1_000, Wanted(), 3, after, None, 0)
+    pages = [
+        Page(small_model, None, Wanted(), 3, None, None, 0),
+        gone,
+        Page(small_model, number, Wanted(), 3, after, None, 0),
+        Page(small_model, None, Wanted(stage="mql"), 2, None, "handoff", 0),
+    ]
+    shown = [each.body if isinstance(each, JSON) else each for each in read_together(api.service.store, pages)]
+
+    assert isinstance(shown[1], ProblemError)
+    assert shown[1].status_code == 410
+    queries = ("limit=3", f"limit=3&cursor={first['next']}", "limit=2&stage=mql&list=handoff")
+    assert [shown[0], *shown[2:]] == [api.get(f"/v1/leads?{query}").content for query in queries]
 
 
 def test_a_score_says_all_that_it_should(api: Running, ranked: Any, sent: Sent) -> None:

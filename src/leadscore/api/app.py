@@ -9,7 +9,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from leadscore.api import documents, events, health, lead, leads, model, problems, scores
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 # Requests that are worked on at once: the cost of each falls little beyond a few.
 MOST_TOGETHER = 32
-# With each row a reading thread lets go of Python's lock, and waits for the others to get it back.
-READERS = 2
 # Answers leave next to nothing behind that only a collection finds; Python's own settings look all the time.
 SELDOM = 20_000, 20, 100
 
@@ -67,7 +64,7 @@ def create_app(
             Crowd(partial(scores.score_together, store), MOST_TOGETHER),
             Crowd(partial(scores.score_together, store), MOST_TOGETHER),
             Crowd(partial(events.store_together, store), MOST_TOGETHER),
-            CapacityLimiter(READERS),
+            Crowd(partial(leads.read_together, store), MOST_TOGETHER),
             now,
         )
         champion.start()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from functools import partial
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from leadscore.api.answers import LeadsAnswer
@@ -45,6 +45,27 @@ ANSWERS: Answers = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The page that one request asks for.
+
+    Attributes
+    ----------
+    run : int, optional
+        Of which list; by default the one in force.
+    stale_before : int
+        Scores as of an earlier moment are stale.
+    """
+
+    model: FunnelModel
+    run: int | None
+    wanted: Wanted
+    limit: int
+    after: After | None
+    list: str | None
+    stale_before: int
+
+
 @router.get("/v1/leads", openapi_extra=needs("read"), response_model=LeadsAnswer, responses=ANSWERS | REFUSED | GONE)
 async def list_leads(
     asked: Annotated[ListAsked, Query()],
@@ -59,12 +80,12 @@ async def list_leads(
     served = service.served()
     wanted = Wanted(owner=asked.owner, stage=asked.stage, source=asked.source, minimum=asked.minimum)
     if CSV in request.headers.get("accept", "").lower():
-        run = await run_sync(_in_force, service.store, limiter=service.readers)
+        run = await run_in_threadpool(_in_force, service.store)
         rows = _csv(service, served, run.run, wanted, asked.list)
         return StreamingResponse(rows, media_type=f"{CSV}; charset=utf-8; header=present")
     number, after = (None, None) if asked.cursor is None else place_of(asked.cursor)
-    page = partial(_read, service, served, number, wanted, limit=asked.limit, after=after, of=asked.list)
-    return JSON(await run_sync(page, limiter=service.readers))
+    page = Page(served.model, number, wanted, asked.limit, after, asked.list, stale_before(service))
+    return await service.listing.ask(page)
 
 
 def _in_force(store: Store) -> sa.Row[Any]:
@@ -72,20 +93,25 @@ def _in_force(store: Store) -> sa.Row[Any]:
         return _run(connection, None)
 
 
-def _read(
-    service: Service,
-    served: Served,
-    number: int | None,
-    wanted: Wanted,
-    *,
-    limit: int,
-    after: After | None,
-    of: str | None,
-) -> dict[str, Any]:
-    with reading(service.store) as connection:
-        run = _run(connection, number)
-        found = list_page(connection, run.run, wanted, limit=limit, after=after, of=of)
-    return _page(found, run, served.model, limit, stale_before(service))
+def read_together(store: Store, asked: Sequence[Page]) -> list[JSON | Exception]:
+    """The pages that some requests ask for, of one state of the database.
+
+    Raises
+    ------
+    StoreError
+        The database cannot be read.
+    """
+    with reading(store) as connection:
+        return [_read(connection, page) for page in asked]
+
+
+def _read(connection: sa.Connection, page: Page) -> JSON | Exception:
+    try:
+        run = _run(connection, page.run)
+        found = list_page(connection, run.run, page.wanted, limit=page.limit, after=page.after, of=page.list)
+    except ProblemError as problem:
+        return problem
+    return JSON(_told(found, run, page))
 
 
 def stale_before(service: Service) -> int:
@@ -93,8 +119,8 @@ def stale_before(service: Service) -> int:
     return service.now() - int(service.settings.stale_hours * HOUR)
 
 
-def _page(found: Sequence[Any], run: Any, model: FunnelModel, limit: int, stale: int) -> dict[str, Any]:
-    last = found[-1] if len(found) == limit else None
+def _told(found: Sequence[Any], run: Any, page: Page) -> dict[str, Any]:
+    last = found[-1] if len(found) == page.limit else None
     return {
         "run": {
             "run": run.run,
@@ -103,7 +129,7 @@ def _page(found: Sequence[Any], run: Any, model: FunnelModel, limit: int, stale:
             "model_version": run.model_version,
             "leads": run.leads,
         },
-        "leads": [kept_told(row, model, stale) for row in found],
+        "leads": [kept_told(row, page.model, page.stale_before) for row in found],
         "next": None if last is None else cursor(run.run, After(last.list, last.key, last.lead)),
     }
 

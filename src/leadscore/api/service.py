@@ -10,13 +10,14 @@ from leadscore.api.problems import not_now
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anyio import CapacityLimiter
     from fastapi import Request
 
     from leadscore.api.callers import Callers
     from leadscore.api.champion import Champion
     from leadscore.api.crowd import Crowd
     from leadscore.api.events import Arrived, Stored
+    from leadscore.api.json import JSON
+    from leadscore.api.leads import Page
     from leadscore.api.scores import Asked
     from leadscore.api.settings import ServiceSettings
     from leadscore.registry import Served
@@ -33,10 +34,8 @@ class Service:
     store : Store
     champion : Champion
     callers : Callers
-    scoring, explaining, storing : Crowd
+    scoring, explaining, storing, listing : Crowd
         Requests that are worked on together.
-    readers : CapacityLimiter
-        Threads that read pages of the list at once.
     now : callable
         Microseconds since 1970 UTC.
     """
@@ -48,7 +47,7 @@ class Service:
     scoring: Crowd[Asked, list[dict[str, Any]]]
     explaining: Crowd[Asked, list[dict[str, Any]]]
     storing: Crowd[Arrived, Stored]
-    readers: CapacityLimiter
+    listing: Crowd[Page, JSON]
     now: Callable[[], int]
 
     def served(self) -> Served:
