@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -311,6 +312,16 @@ def test_a_name_may_hold_slashes(api: Running) -> None:
         assert api.client.options(f"/v1/leads/{lead_id}/{address}").headers["allow"] == allowed
     assert api.client.delete(f"/v1/leads/{lead_id}").status_code == 200
     assert api.get(f"/v1/leads/{lead_id}").status_code == 404
+
+
+@pytest.mark.parametrize("lead_id", ["two\nlines", "ends\n", "\r\u2028\x85"])
+def test_a_name_may_hold_line_breaks(api: Running, lead_id: str) -> None:
+    happened(api, {"type": "lead", "lead_id": lead_id, "created_at": "2025-06-01T12:00:00Z"})
+    address = f"/v1/leads/{quote(lead_id)}"
+    assert api.get(address).json()["lead_id"] == lead_id
+    assert api.get(f"{address}/msdyn_predictivescore").json()["msdyn_entityid"] == lead_id
+    assert api.client.delete(address).status_code == 200
+    assert api.get(address).status_code == 404
 
 
 def test_an_event_is_taken_back(api: Running, ranked: Any) -> None:

@@ -16,7 +16,7 @@ from leadscore.errors import ModelError, TrainingError
 from leadscore.examples import Examples, learning_examples
 from leadscore.history import DAY, History, read_history
 from leadscore.labels import reached
-from leadscore.model import FunnelModel, load_model, save_model
+from leadscore.model import FunnelModel, funnel_model, load_model, save_model
 from leadscore.model.blocks import Blocks
 from leadscore.model.grades import Grades
 from leadscore.model.stage import fit_calibration
@@ -70,6 +70,16 @@ def test_closed_leads_have_no_probability(model: FunnelModel, history: History) 
 
     assert len(closed) > 100
     assert np.isnan(model.predict_proba(everyone[closed])).all()
+
+
+def test_trees_of_all_stages_in_one_call_or_in_a_call_each_say_the_same_bits(
+    model: FunnelModel, history: History, examples: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = history.at(examples.lead[:500], examples.as_of[:500])
+    in_one_call = model.predict_proba(snapshot)
+    monkeypatch.setattr(funnel_model, "ROWS_APART", 1)
+
+    np.testing.assert_array_equal(model.predict_proba(snapshot), in_one_call)
 
 
 def test_a_later_stage_with_no_longer_a_horizon_is_never_likelier(model: FunnelModel) -> None:

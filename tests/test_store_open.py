@@ -24,7 +24,7 @@ from leadscore.store import (
     revoke_key,
     transaction,
 )
-from leadscore.store.schema import leads, metadata
+from leadscore.store.schema import leads, metadata, touches
 from leadscore.store.settings import secret
 from tests.stores import NOON, contents, fresh_url, opened
 
@@ -133,6 +133,24 @@ def test_sqlite_is_set_to_lose_nothing(tmp_path: Path) -> None:
         found = [connection.exec_driver_sql(f"PRAGMA {each}").scalar_one() for each in pragmas]
 
     assert found == ["wal", 2, 1]
+
+
+def test_only_a_transaction_that_need_not_be_checked_is_not(tmp_path: Path) -> None:
+    def store_orphan(lead: int, *, checked: bool, then: type[Exception] | None = None) -> None:
+        row = {"lead": lead, "kind": "call", "occurred_at": 1, "recorded_at": 1, "event_key": bytes([lead])}
+        with transaction(store, checked=checked) as connection:
+            connection.execute(sa.insert(touches), row)
+            if then is not None:
+                raise then
+
+    with opened(f"sqlite:///{tmp_path / 'store.db'}") as store:
+        store_orphan(1, checked=False)
+        with pytest.raises(KeyError):
+            store_orphan(2, checked=False, then=KeyError)
+        with pytest.raises(sa.exc.IntegrityError, match="FOREIGN KEY"):
+            store_orphan(3, checked=True)
+        with reading(store) as connection:
+            assert connection.execute(sa.select(touches.c.lead)).scalars().all() == [1]
 
 
 def test_a_reader_sees_one_state_and_a_fault_writes_nothing(database: Store) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from fastapi.routing import APIRoute
+from starlette.convertors import Convertor, register_url_convertor
 
 from leadscore.api.answers import ErasedAnswer, LeadAnswer, ObjectionAnswer, PredictiveScore
 from leadscore.api.bodies import NO_NUL, Objection
@@ -23,6 +24,20 @@ from leadscore.api.times import written
 from leadscore.publishing import rescore
 from leadscore.store import erase, object_to_scoring, transaction
 
+
+class _Text(Convertor[str]):
+    """Any text at all: Starlette's own ``path`` ends at a line break."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("text", _Text())
 router = APIRouter(route_class=Guarded)
 # A name may hold a slash, so the addresses that go on after it stand first.
 LeadIdInPath = Annotated[str, Path(min_length=1, max_length=500, pattern=NO_NUL)]
@@ -37,7 +52,7 @@ async def _not_allowed(allowed: str) -> None:
 
 
 @router.get(
-    "/v1/leads/{lead_id:path}/msdyn_predictivescore",
+    "/v1/leads/{lead_id:text}/msdyn_predictivescore",
     openapi_extra=needs("read"),
     response_model=PredictiveScore,
     responses=REFUSED | UNKNOWN | UNSCORED,
@@ -53,7 +68,7 @@ def show_predictive_score(lead_id: LeadIdInPath, request: Request) -> JSON:
 
 
 @router.put(
-    "/v1/leads/{lead_id:path}/do-not-score",
+    "/v1/leads/{lead_id:text}/do-not-score",
     openapi_extra=needs("write"),
     response_model=ObjectionAnswer,
     responses=REFUSED | UNKNOWN,
@@ -75,7 +90,7 @@ def object_to_profiling(lead_id: LeadIdInPath, request: Request, said: Objection
 for _address, _method in (("msdyn_predictivescore", "GET"), ("do-not-score", "PUT")):
     # Else another method would be one of the lead whose name goes on like this.
     router.add_api_route(
-        f"/v1/leads/{{lead_id:path}}/{_address}",
+        f"/v1/leads/{{lead_id:text}}/{_address}",
         partial(_not_allowed, _method),
         methods=[each for each in METHODS if each != _method],
         include_in_schema=False,
@@ -85,7 +100,7 @@ for _address, _method in (("msdyn_predictivescore", "GET"), ("do-not-score", "PU
 
 
 @router.get(
-    "/v1/leads/{lead_id:path}", openapi_extra=needs("read"), response_model=LeadAnswer, responses=REFUSED | UNKNOWN
+    "/v1/leads/{lead_id:text}", openapi_extra=needs("read"), response_model=LeadAnswer, responses=REFUSED | UNKNOWN
 )
 def show_lead(lead_id: LeadIdInPath, request: Request) -> JSON:
     """One lead: its score, the reasons each way, what moved it since the last score, and its trend."""
@@ -106,7 +121,7 @@ def show_lead(lead_id: LeadIdInPath, request: Request) -> JSON:
     )
 
 
-@router.delete("/v1/leads/{lead_id:path}", openapi_extra=needs("erase"), response_model=ErasedAnswer, responses=REFUSED)
+@router.delete("/v1/leads/{lead_id:text}", openapi_extra=needs("erase"), response_model=ErasedAnswer, responses=REFUSED)
 def erase_lead(lead_id: LeadIdInPath, request: Request) -> JSON:
     """Erase a lead everywhere, and keep it away; a second call changes nothing and gives the same receipt."""
     service = service_of(request)

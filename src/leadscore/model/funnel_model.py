@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 # Rows of X that are in memory at once when predicting.
 ROWS_AT_ONCE = 1 << 18
+# From so many rows on each stage's trees are asked in a call of their own.
+ROWS_APART = 1 << 13
 # Grades are learnt from at most about so many examples, spread evenly over all.
 GRADED_EXAMPLES = 20_000
 
@@ -223,8 +225,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         probability = self.base_rate_.predict_proba(X)
         stage = X.steps.stage
         if places := self._with_trees():
-            # All stages in one call, for leads that have passed them, too: a call costs more than some trees.
-            margin = margin_of(self._side_by_side(places), features, self.n_jobs).reshape(len(features), -1)
+            margin = self._margins(places, features)
             for column, place in enumerate(places):
                 ahead = stage <= place
                 probability[ahead, place] = self.stages_[place].calibrated(margin[ahead, column])
@@ -235,6 +236,17 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         if self.columns_ and (places := self._with_trees()):
             self._side_by_side(places)
         return self
+
+    def _margins(self, places: list[int], features: Float32s) -> Float64s:
+        """What the trees of some stages say, shape (n_examples, n_places), for leads that have passed them, too.
+
+        The same bits either way: for a few leads a call costs more than some trees; for many, the trees of one stage
+        fit a core's cache, and those of all do not.
+        """
+        if len(features) < ROWS_APART:
+            return margin_of(self._side_by_side(places), features, self.n_jobs).reshape(len(features), -1)
+        boosters = [booster for place in places if (booster := self.stages_[place].booster) is not None]
+        return np.column_stack([margin_of(booster, features, self.n_jobs) for booster in boosters])
 
     def _with_trees(self) -> list[int]:
         return [place for place, each in enumerate(self.stages_) if not each.serves_base_rate]

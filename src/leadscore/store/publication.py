@@ -157,7 +157,8 @@ def _rows_at_once(store: Store) -> int:
 @contextmanager
 def _writing(store: Store) -> Iterator[sa.Connection]:
     """A small transaction of many, and time for others to write after it."""
-    with transaction(store) as connection:
+    # Leads are looked up anyhow, and nobody else writes meanwhile.
+    with transaction(store, checked=False) as connection:
         if not is_postgresql(store):
             for pragma in PRAGMAS:
                 connection.exec_driver_sql(pragma).close()
