@@ -93,7 +93,7 @@ test: .venv/.dev ## every test that does not take minutes
 	$(PY) -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 test-slow: .venv/.dev ## the tests that take minutes
-	$(PY) -m pytest -m slow $(ARGS)
+	$(PY) -m pytest -n 2 -m slow $(ARGS)
 
 check: .venv/.dev ## style, format, types, and who may import whom
 	$(PY) -m ruff check

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
+from functools import cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +27,7 @@ from leadscore.scoring import probability_columns
 from leadscore.store import After, Wanted, list_page, published_run, reading, run_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import sqlalchemy as sa
 
@@ -102,15 +103,17 @@ def read_together(store: Store, asked: Sequence[Page]) -> list[JSON | Exception]
         The database cannot be read.
     """
     with reading(store) as connection:
-        return [_read(connection, page) for page in asked]
+        # Nearly all ask for the list in force, and in one state of the database there is one.
+        runs = cache(partial(_run, connection))
+        return [_read(connection, page, runs) for page in asked]
 
 
-def _read(connection: sa.Connection, page: Page) -> JSON | Exception:
+def _read(connection: sa.Connection, page: Page, runs: Callable[[int | None], sa.Row[Any]]) -> JSON | Exception:
     try:
-        run = _run(connection, page.run)
-        found = list_page(connection, run.run, page.wanted, limit=page.limit, after=page.after, of=page.list)
+        run = runs(page.run)
     except ProblemError as problem:
         return problem
+    found = list_page(connection, run.run, page.wanted, limit=page.limit, after=page.after, of=page.list)
     return JSON(_told(found, run, page))
 
 
