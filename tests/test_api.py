@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
 import pytest
 
+from leadscore.api import leads as api_leads
 from leadscore.api.cursors import place_of
 from leadscore.api.json import JSON
 from leadscore.api.leads import Page, read_together
@@ -19,7 +22,7 @@ from leadscore.errors import DataError
 from leadscore.history import DAY
 from leadscore.publishing import publish_list
 from leadscore.scoring import probability_columns, rank
-from leadscore.store import Wanted, create_key, reading, records_of, transaction
+from leadscore.store import Wanted, create_key, list_page, reading, records_of, transaction
 from tests.service import Clock, Running, leads_as_sent, running, settings_of
 from tests.stores import KINDS, fresh_url
 
@@ -180,6 +183,25 @@ def test_pages_that_are_read_together_are_each_what_it_is_alone(api: Running, sm
     assert shown[1].status_code == 410
     queries = ("limit=3", f"limit=3&cursor={first['next']}", "limit=2&stage=mql&list=handoff")
     assert [shown[0], *shown[2:]] == [api.get(f"/v1/leads?{query}").content for query in queries]
+
+
+def test_nobody_waits_for_a_page_that_takes_long_to_find(api: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, found = threading.Event(), threading.Event()
+
+    def slow(*args: Any, **named: Any) -> Any:
+        if args[2].stage is not None:
+            begun.set()
+            assert found.wait(10)
+        return list_page(*args, **named)
+
+    monkeypatch.setattr(api_leads, "list_page", slow)
+    with ThreadPoolExecutor(1) as pool:
+        long = pool.submit(api.get, "/v1/leads?limit=3&stage=mql")
+        assert begun.wait(10)
+        assert api.get("/v1/leads?limit=3").status_code == 200
+        assert not long.done()
+        found.set()
+        assert {each["stage"] for each in long.result().json()["leads"]} == {"mql"}
 
 
 def test_a_score_says_all_that_it_should(api: Running, ranked: Any, sent: Sent) -> None:

@@ -86,6 +86,8 @@ async def list_leads(
         return StreamingResponse(rows, media_type=f"{CSV}; charset=utf-8; header=present")
     number, after = (None, None) if asked.cursor is None else place_of(asked.cursor)
     page = Page(served.model, number, wanted, asked.limit, after, asked.list, stale_before(service))
+    if wanted.passes_over_others:
+        return await run_in_threadpool(_alone, service.store, page)
     return await service.listing.ask(page)
 
 
@@ -106,6 +108,14 @@ def read_together(store: Store, asked: Sequence[Page]) -> list[JSON | Exception]
         # Nearly all ask for the list in force, and in one state of the database there is one.
         runs = cache(partial(_run, connection))
         return [_read(connection, page, runs) for page in asked]
+
+
+def _alone(store: Store, page: Page) -> JSON:
+    """A page that may take long, for which no other should wait."""
+    (read,) = read_together(store, [page])
+    if isinstance(read, Exception):
+        raise read
+    return read
 
 
 def _read(connection: sa.Connection, page: Page, runs: Callable[[int | None], sa.Row[Any]]) -> JSON | Exception:

@@ -62,6 +62,11 @@ class Wanted:
     source: str | None = None
     minimum: float = 0.0
 
+    @property
+    def passes_over_others(self) -> bool:
+        """Whether rows that are not wanted may have to be passed over, in the worst case the whole list."""
+        return self.owner is None and (self.stage is not None or self.source is not None)
+
     def filters(self) -> dict[str, str]:
         """The columns that are filtered by, and their values."""
         return {name: value for name in FILTERS if (value := getattr(self, name)) is not None}
