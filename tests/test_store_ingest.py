@@ -153,6 +153,19 @@ def test_several_readers_give_what_one_gives(filled: Store, small: Path) -> None
 
 
 @pytest.mark.usefixtures("several_readers")
+def test_one_reads_alone_where_another_goes_on_writing(
+    filled: Store, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(_: Store) -> None:
+        raise StoreError("another writes")
+
+    monkeypatch.setattr(arrow, "transaction", locked)
+    with arrow.arrow_reader(filled) as query:
+        assert len(query(sa.select(touches.c.value), touches.c.id)) == 1
+    assert read_store(filled).fingerprint() == read_history(small).fingerprint()
+
+
+@pytest.mark.usefixtures("several_readers")
 def test_numbers_are_those_of_the_leads(filled: Store, small: Path) -> None:
     funnel = read_funnel(small / "funnel.toml")
     history, number = read_numbered(filled, funnel, read_history(small).known_until)

@@ -125,12 +125,18 @@ def _sqlite(store: Store) -> Iterator[list[Callable[[str], Batches]]]:
     n_readers = min(len(os.sched_getaffinity(0)), MOST_READERS) if n_touches > WORTH_READERS else 1
     with ExitStack() as stack:
         readers = [stack.enter_context(_reader(store)) for _ in range(n_readers)]
-        if n_readers > 1:
-            # While nobody writes, all of them begin to read, so that they read one state.
-            with transaction(store):
-                for read in readers:
-                    list(read(BEGIN))
-        yield readers
+        yield readers if n_readers == 1 or _begun(store, readers) else readers[:1]
+
+
+def _begun(store: Store, readers: list[Callable[[str], Batches]]) -> bool:
+    """Begin to read one state with all readers, while nobody writes; false where somebody goes on writing for long."""
+    try:
+        with transaction(store):
+            for read in readers:
+                list(read(BEGIN))
+    except StoreError:
+        return False
+    return True
 
 
 @contextmanager
