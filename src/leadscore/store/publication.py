@@ -27,13 +27,13 @@ from leadscore.store.schema import leads, listed, published, runs, scores
 from leadscore.store.scored import PER_LEAD, PER_RUN, as_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from leadscore.history.line import Int64s
     from leadscore.store.connection import Store
     from leadscore.store.scored import ScoredLeads
 
-# Rows in one go. PostgreSQL's are locked in order, so that each go is a transaction.
+# Rows in one statement. PostgreSQL's are locked in order, so that there it is also a transaction.
 ROWS = 2_000
 ROWS_POSTGRESQL = 5_000
 # SQLite has one writer at a time, and who waits for it looks every tenth of a second: a transaction of ours goes on for
@@ -92,18 +92,20 @@ def stage(store: Store, run: int, scored: ScoredLeads) -> int:
     lead that was scored anew since the run began keeps that score unless this one is of a later moment, and gets its
     rank from here.
     """
-    order, staged, begin = scored.as_listed(), 0, 0
-    n_rows = _rows_at_once(store)
-    while begin < len(order):
-        with _writing(store) as connection:
-            added = 0
-            for _ in _goes(store):
-                added += _add(connection, run, scored, order[begin : begin + n_rows])
-                begin += n_rows
-                if begin >= len(order):
-                    break
-            connection.execute(_COUNT, {"of": run, "more": added})
+    order, n_rows, staged = scored.as_listed(), _rows_at_once(store), 0
+    begins = iter(range(0, len(order), n_rows))
+
+    def some_more(connection: sa.Connection) -> bool:
+        nonlocal staged
+        begin = next(begins, None)
+        if begin is None:
+            return False
+        added = _add(connection, run, scored, order[begin : begin + n_rows])
+        connection.execute(_COUNT, {"of": run, "more": added})
         staged += added
+        return True
+
+    _in_small_transactions(store, some_more)
     return staged
 
 
@@ -135,36 +137,41 @@ def sweep(store: Store, *, keep_from: int) -> None:
         left = connection.execute(_LEFT).all()
     for each in left:
         _clear(store, each.run, keep=each.state == PAST)
-    while True:
-        with _writing(store) as connection:
-            outdated = sa.select(scores.c.id).where(scores.c.as_of < keep_from).limit(_rows_at_once(store))
-            if not connection.execute(sa.delete(scores).where(scores.c.id.in_(outdated))).rowcount:
-                return
 
+    def some_more(connection: sa.Connection) -> bool:
+        outdated = sa.select(scores.c.id).where(scores.c.as_of < keep_from).limit(_rows_at_once(store))
+        return bool(connection.execute(sa.delete(scores).where(scores.c.id.in_(outdated))).rowcount)
 
-def _goes(store: Store) -> Iterator[None]:
-    """As many goes as a transaction may have; at least one."""
-    until = time.monotonic() + HOLD_SECONDS
-    yield
-    while not is_postgresql(store) and time.monotonic() < until:
-        yield
+    _in_small_transactions(store, some_more)
 
 
 def _rows_at_once(store: Store) -> int:
     return ROWS_POSTGRESQL if is_postgresql(store) else ROWS
 
 
-@contextmanager
-def _writing(store: Store) -> Iterator[sa.Connection]:
-    """A small transaction of many, and time for others to write after it."""
-    # Leads are looked up anyhow, and nobody else writes meanwhile.
-    with transaction(store, checked=False) as connection:
-        if not is_postgresql(store):
+def _in_small_transactions(store: Store, some_more: Callable[[sa.Connection], bool]) -> None:
+    """Work in small transactions, with time for others to write between them, until nothing is left to do.
+
+    Parameters
+    ----------
+    some_more : callable
+        Works on `_rows_at_once` rows; false where there were none.
+    """
+    more = True
+    while more:
+        # Leads are looked up anyhow, and nobody else writes meanwhile.
+        with transaction(store, checked=False) as connection:
+            if is_postgresql(store):
+                more = some_more(connection)
+                continue
             for pragma in PRAGMAS:
                 connection.exec_driver_sql(pragma).close()
-        yield connection
-    if not is_postgresql(store):
-        time.sleep(PAUSE_SECONDS)
+            until = time.monotonic() + HOLD_SECONDS
+            more = some_more(connection)
+            while more and time.monotonic() < until:
+                more = some_more(connection)
+        if more:
+            time.sleep(PAUSE_SECONDS)
 
 
 def _add(connection: sa.Connection, run: int, scored: ScoredLeads, rows: Int64s) -> int:
@@ -196,17 +203,19 @@ def _clear(store: Store, run: int, *, keep: bool) -> None:
     # In the order in which they lie side by side.
     some = sa.select(listed.c.lead).where(listed.c.run == run)
     some = some.order_by(listed.c.run, listed.c.list, listed.c.key.desc(), listed.c.lead).limit(_rows_at_once(store))
-    while True:
-        with _writing(store) as connection:
-            for _ in _goes(store):
-                wanted = {"run": run, "leads": connection.execute(some).scalars().all()}
-                if not wanted["leads"]:
-                    return
-                if keep:
-                    # A lead that is being erased is waited for, and then it has no row to keep.
-                    connection.execute(_locked(dialect), wanted)
-                    connection.execute(_moved(dialect), wanted)
-                connection.execute(_removed(dialect), wanted)
+
+    def some_more(connection: sa.Connection) -> bool:
+        wanted = {"run": run, "leads": connection.execute(some).scalars().all()}
+        if not wanted["leads"]:
+            return False
+        if keep:
+            # A lead that is being erased is waited for, and then it has no row to keep.
+            connection.execute(_locked(dialect), wanted)
+            connection.execute(_moved(dialect), wanted)
+        connection.execute(_removed(dialect), wanted)
+        return True
+
+    _in_small_transactions(store, some_more)
 
 
 def _staged_over(statement: Any) -> Any:
