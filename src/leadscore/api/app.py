@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Requests that are worked on at once: the cost of each falls little beyond a few.
 MOST_TOGETHER = 32
 # Answers leave next to nothing behind that only a collection finds; Python's own settings look all the time.
-SELDOM = 20_000, 20, 100
+GC_THRESHOLDS = 20_000, 20, 100
 
 
 def _now() -> int:
@@ -61,17 +61,17 @@ def create_app(
             store,
             champion,
             Callers(store, settings, seconds),
-            Crowd(partial(scores.score_together, store), MOST_TOGETHER),
-            Crowd(partial(scores.score_together, store), MOST_TOGETHER),
-            Crowd(partial(events.store_together, store), MOST_TOGETHER),
-            Crowd(partial(leads.read_together, store), MOST_TOGETHER),
-            now,
+            scoring=Crowd(partial(scores.score_together, store), MOST_TOGETHER),
+            explaining=Crowd(partial(scores.score_together, store), MOST_TOGETHER),
+            storing=Crowd(partial(events.store_together, store), MOST_TOGETHER),
+            listing=Crowd(partial(leads.read_together, store), MOST_TOGETHER),
+            now=now,
         )
         champion.start()
         # What is there now stays: no collection needs to look at it again, which takes a fifth of a second.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(*SELDOM)
+        gc.set_threshold(*GC_THRESHOLDS)
         yield
         champion.stop()
         store.close()

@@ -21,7 +21,7 @@ POSTGRESQL = "postgresql+psycopg"
 # How long one waits for another to finish writing.
 BUSY_SECONDS = 60
 CONNECT_SECONDS = 10
-WRITES, ALONE, UNCHECKED = "leadscore_writes", "leadscore_alone", "leadscore_unchecked"
+WRITES, AUTOCOMMIT, UNCHECKED = "leadscore_writes", "leadscore_autocommit", "leadscore_unchecked"
 # Full: what was committed survives a loss of power.
 PRAGMAS = (
     f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS}",
@@ -130,7 +130,7 @@ def asking(store: Store) -> Iterator[sa.Connection]:
     StoreError
         The database cannot be reached.
     """
-    level: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if is_postgresql(store) else {ALONE: True}
+    level: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if is_postgresql(store) else {AUTOCOMMIT: True}
     with _spoken(store), store.engine.connect().execution_options(**level) as connection:
         yield connection
 
@@ -200,7 +200,7 @@ def _begin(connection: sa.Connection) -> None:
     options = connection.get_execution_options()
     if UNCHECKED in options:
         _foreign_keys(connection, "OFF")
-    if ALONE not in options:
+    if AUTOCOMMIT not in options:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if WRITES in options else "BEGIN")
 
 

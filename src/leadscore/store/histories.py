@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import sqlalchemy as sa
 from leadscore.errors import DataError, Problem
 from leadscore.history import Rules, build_history
 from leadscore.history.reading.columns import encoded
-from leadscore.history.reading.parts import Part, joined, whole
+from leadscore.history.reading.parts import Part, joined, on_all_cores, whole
 from leadscore.history.tables import ChangeTable, Coded, LeadTable, Tables, TouchTable, TransitionTable
 from leadscore.store.arrow import arrow_reader, row_reader
 from leadscore.store.connection import reading
@@ -222,8 +221,7 @@ def _parts(
         return [part(batch) for batch in piece if len(batch)]
 
     # Each piece has a reader of its own, who waits for whoever does not listen.
-    with ThreadPoolExecutor(len(pieces)) as pool:
-        parts = list(chain.from_iterable(pool.map(all_of, pieces)))
+    parts = list(chain.from_iterable(on_all_cores(all_of, pieces)))
     nothing: dict[str, Any] = {"lead": np.empty(0, np.int64), "known": np.empty(0, np.int64)}
     return joined(parts) if parts else nothing
 
