@@ -7,7 +7,8 @@ import logging
 from leadscore.command import data_set_arguments, read, run
 from leadscore.gate import as_read_by
 from leadscore.recalibration import recalibrate
-from leadscore.registry import load_champion, log_recalibration, model_name
+from leadscore.registry import load_champion, model_name
+from leadscore.registry.recalibrated import log_recalibration
 
 log = logging.getLogger("leadscore.recalibrate")
 

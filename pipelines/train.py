@@ -7,7 +7,8 @@ from pathlib import Path
 
 from leadscore.command import against_peers, data_set_arguments, read, readable, run, worked_in_words
 from leadscore.metrics import ALL
-from leadscore.registry import log_training, model_name
+from leadscore.registry import model_name
+from leadscore.registry.runs import log_training
 from leadscore.training import train
 
 log = logging.getLogger("leadscore.train")

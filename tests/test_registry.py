@@ -24,9 +24,10 @@ from numpy.testing import assert_array_equal
 from leadscore.errors import ModelError, RegistryError
 from leadscore.gate import Rule, Verdict
 from leadscore.history import History, read_history
-from leadscore.registry import Candidate, Handover, contenders, load_champion, log_training, promote, rollback
+from leadscore.registry import Handover, contenders, load_champion, promote, rollback
 from leadscore.registry.connection import connected
 from leadscore.registry.record import clean
+from leadscore.registry.runs import Candidate, log_training
 from leadscore.registry.versions import CHAMPION, FORMER
 from leadscore.scoring import probability_columns
 from leadscore.training import Trained, train

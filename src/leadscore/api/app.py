@@ -19,6 +19,7 @@ from leadscore.api.edge import Edge
 from leadscore.api.metrics import VERSION
 from leadscore.api.service import Service
 from leadscore.api.settings import ServiceSettings
+from leadscore.garbage import look_seldom
 from leadscore.store import open_store
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 # Requests that are worked on at once: the cost of each falls little beyond a few.
 MOST_TOGETHER = 32
-# Answers leave next to nothing behind that only a collection finds; Python's own settings look all the time.
-GC_THRESHOLDS = 20_000, 20, 100
 
 
 def _now() -> int:
@@ -70,8 +69,7 @@ def create_app(
         champion.start()
         # What is there now stays: no collection needs to look at it again, which takes a fifth of a second.
         gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        look_seldom()
         yield
         champion.stop()
         store.close()

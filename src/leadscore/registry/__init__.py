@@ -1,4 +1,7 @@
-"""The only module that knows MLflow: log a training run, promote, roll back, load the champion.
+"""The only module that knows MLflow: promote, roll back, load the champion.
+
+Whoever logs imports `leadscore.registry.runs`, `leadscore.registry.recalibrated` or `leadscore.registry.trials`: they
+draw and write reports, which takes long to load.
 
 Where ``MLFLOW_TRACKING_URI`` is not set, runs and versions stand in ``models/mlflow.db`` and their artefacts in
 ``models/artifacts``, below the working directory. Experiment and registered model have the name in
@@ -6,13 +9,10 @@ Where ``MLFLOW_TRACKING_URI`` is not set, runs and versions stand in ``models/ml
 """
 
 from leadscore.registry.connection import model_name
-from leadscore.registry.recalibrated import log_recalibration
-from leadscore.registry.runs import Candidate, log_training
 from leadscore.registry.served import Served, champion_version, fetch_champion, last_served
 from leadscore.registry.versions import Contenders, Handover, contenders, load_champion, promote, rollback
 
 __all__ = [
-    "Candidate",
     "Contenders",
     "Handover",
     "Served",
@@ -21,8 +21,6 @@ __all__ = [
     "fetch_champion",
     "last_served",
     "load_champion",
-    "log_recalibration",
-    "log_training",
     "model_name",
     "promote",
     "rollback",
