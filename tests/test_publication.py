@@ -374,3 +374,19 @@ def test_others_write_while_a_list_is_staged(filled: Store) -> None:
     assert faults == []
     with reading(filled) as connection:
         assert max(each.as_of for each in score_history(connection, 20)) == NOON + 9
+
+
+def test_others_have_time_to_write_between_the_transactions_of_a_batch(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(publication, "PAUSE_SECONDS", 5)
+    monkeypatch.setattr("time.sleep", slept.append)
+
+    put_in_force(filled, everyone())
+
+    # PostgreSQL's writers wait for none but those who write the same rows.
+    n_pauses = 0 if filled.engine.dialect.name == "postgresql" else -(-N_LEADS // publication.ROWS)
+    assert len(slept) == n_pauses
+    assert all(4 < each <= 5 for each in slept)
+    assert len(in_force(filled)) == N_LEADS

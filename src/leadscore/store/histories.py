@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from leadscore.errors import DataError, Problem
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from leadscore.store.arrow import Query
     from leadscore.store.connection import Store
 
-_DIRECTION = sa.case((touches.c.direction == "inbound", 1), (touches.c.direction == "outbound", 2), else_=0)
+_DIRECTION = sa.case({"inbound": 1, "outbound": 2}, value=touches.c.direction, else_=0)
 
 
 def read_store(
@@ -68,20 +69,21 @@ def read_store(
             some = [row.lead for row in rows_among(connection, leads.c.lead_id, list(dict.fromkeys(lead_ids)))]
             tables, _ = _tables(row_reader(connection), some, until, Rules.of(chosen), connection.dialect.name)
             return build_history(tables, chosen)
-    history, _ = _read_all(store, chosen, until)
-    return history
+    tables, _ = _read_all(store, chosen, until)
+    return build_history(tables, chosen)
 
 
 def read_numbered(store: Store, funnel: Funnel, known_until: int) -> tuple[History, Int64s]:
     """The recorded history of all leads as `read_store`, and the number of each in the store, shape (n_leads,)."""
-    history, numbers = _read_all(store, funnel, known_until)
-    return history, np.array([numbers[lead_id] for lead_id in history.ids.tolist()], np.int64)
+    tables, number = _read_all(store, funnel, known_until)
+    ids = pa.array(tables.leads.ids, pa.large_string())
+    history = build_history(tables, funnel)
+    return history, number[pc.index_in(pa.array(history.ids, pa.large_string()), ids).to_numpy()]
 
 
-def _read_all(store: Store, funnel: Funnel, known_until: int) -> tuple[History, dict[str, int]]:
+def _read_all(store: Store, funnel: Funnel, known_until: int) -> tuple[Tables, Int64s]:
     with arrow_reader(store) as query:
-        tables, number = _tables(query, None, known_until, Rules.of(funnel), store.engine.dialect.name)
-    return build_history(tables, funnel), dict(zip(tables.leads.ids.tolist(), number.tolist(), strict=True))
+        return _tables(query, None, known_until, Rules.of(funnel), store.engine.dialect.name)
 
 
 def _tables(query: Query, some: list[int] | None, until: int, rules: Rules, dialect: str) -> tuple[Tables, Int64s]:
@@ -131,7 +133,7 @@ def _attribute(name: str, said: list[dict[str, Any]], rules: Rules) -> Values:
 def _transitions(query: Query, some: list[int] | None, place: Int64s, rules: Rules) -> TransitionTable:
     stage = rules.readers["transitions"]["stage"]
     columns = transitions.c
-    wanted = sa.select(columns.lead, columns.occurred_at, columns.recorded_at, columns.stage)
+    wanted = sa.select(columns.lead, columns.occurred_at, _known(columns), columns.stage)
     found = _parts(
         query(_of(wanted, columns.lead, some), columns.id),
         place,
@@ -149,8 +151,7 @@ def _touches(query: Query, some: list[int] | None, place: Int64s, dialect: str) 
     none: sa.ColumnElement[float] = sa.literal_column("'Infinity'::float8" if dialect == "postgresql" else "9e999")
     wanted = sa.select(
         columns.lead,
-        columns.occurred_at,
-        columns.recorded_at,
+        _known(columns),
         columns.kind,
         _DIRECTION.label("direction"),
         sa.func.coalesce(columns.by, "").label("by"),
@@ -179,7 +180,7 @@ def _touches(query: Query, some: list[int] | None, place: Int64s, dialect: str) 
 def _changes(query: Query, some: list[int] | None, place: Int64s, rules: Rules) -> dict[str, ChangeTable]:
     columns = changes.c
     value = sa.func.coalesce(columns.value, "").label("value")
-    wanted = sa.select(columns.lead, columns.occurred_at, columns.recorded_at, value)
+    wanted = sa.select(columns.lead, columns.occurred_at, _known(columns), value)
     tables = {}
     for name, reader in rules.changing.items():
         found = _parts(
@@ -198,6 +199,13 @@ def _changes(query: Query, some: list[int] | None, place: Int64s, rules: Rules) 
     return tables
 
 
+def _known(columns: Any) -> sa.ColumnElement[int]:
+    """When we knew of an event: the later of its two times."""
+    return sa.case((columns.recorded_at > columns.occurred_at, columns.recorded_at), else_=columns.occurred_at).label(
+        "known"
+    )
+
+
 def _of(query: sa.Select[Any], lead: sa.Column[int], some: list[int] | None) -> sa.Select[Any]:
     return query if some is None else query.where(lead.in_(some))
 
@@ -214,7 +222,8 @@ def _parts(
     """Columns of a table of events: ``lead`` and ``known``, and those that ``read`` gives."""
 
     def part(batch: pa.RecordBatch) -> Part:
-        known = np.maximum(_ints(batch, "occurred_at"), _ints(batch, "recorded_at"))
+        # A view of one column would keep all of the batch.
+        known = _ints(batch, "known").copy()
         return Part(len(batch), {"lead": place[_ints(batch, "lead")], "known": known, **read(batch)})
 
     def all_of(piece: Iterable[pa.RecordBatch]) -> list[Part]:

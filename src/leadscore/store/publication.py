@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from contextlib import contextmanager
 from functools import cache
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from leadscore.history.line import Int64s
     from leadscore.store.connection import Store
     from leadscore.store.scored import ScoredLeads
+
+    # Writes rows that are prepared; how many.
+    Write = Callable[[sa.Connection], int]
 
 # Rows in one statement. PostgreSQL's are locked in order, so that there it is also a transaction.
 ROWS = 2_000
@@ -93,19 +96,26 @@ def stage(store: Store, run: int, scored: ScoredLeads) -> int:
     rank from here.
     """
     order, n_rows, staged = scored.as_listed(), _rows_at_once(store), 0
-    begins = iter(range(0, len(order), n_rows))
+    of_run = {"run": run, "scored_at": scored.scored_at, "model_version": scored.model_version}
+    prepare = _copied if is_postgresql(store) else _inserted
+    ahead = (prepare(scored, order[begin : begin + n_rows], of_run) for begin in range(0, len(order), n_rows))
+    prepared: deque[Write] = deque()
+
+    def prepare_some(until: float) -> None:
+        while time.monotonic() < until and (write := next(ahead, None)) is not None:
+            prepared.append(write)
 
     def some_more(connection: sa.Connection) -> bool:
         nonlocal staged
-        begin = next(begins, None)
-        if begin is None:
+        write = prepared.popleft() if prepared else next(ahead, None)
+        if write is None:
             return False
-        added = _add(connection, run, scored, order[begin : begin + n_rows])
+        added = write(connection)
         connection.execute(_COUNT, {"of": run, "more": added})
         staged += added
         return True
 
-    _in_small_transactions(store, some_more)
+    _in_small_transactions(store, some_more, prepare_some)
     return staged
 
 
@@ -149,13 +159,17 @@ def _rows_at_once(store: Store) -> int:
     return ROWS_POSTGRESQL if is_postgresql(store) else ROWS
 
 
-def _in_small_transactions(store: Store, some_more: Callable[[sa.Connection], bool]) -> None:
+def _in_small_transactions(
+    store: Store, some_more: Callable[[sa.Connection], bool], meanwhile: Callable[[float], None] | None = None
+) -> None:
     """Work in small transactions, with time for others to write between them, until nothing is left to do.
 
     Parameters
     ----------
     some_more : callable
         Works on `_rows_at_once` rows; false where there were none.
+    meanwhile : callable, optional
+        What can be done while others write, until a moment of ``time.monotonic``.
     """
     more = True
     while more:
@@ -171,30 +185,43 @@ def _in_small_transactions(store: Store, some_more: Callable[[sa.Connection], bo
             while more and time.monotonic() < until:
                 more = some_more(connection)
         if more:
-            time.sleep(PAUSE_SECONDS)
+            until = time.monotonic() + PAUSE_SECONDS
+            if meanwhile is not None:
+                meanwhile(until)
+            time.sleep(max(0.0, until - time.monotonic()))
 
 
-def _add(connection: sa.Connection, run: int, scored: ScoredLeads, rows: Int64s) -> int:
-    same = {"run": run, "scored_at": scored.scored_at, "model_version": scored.model_version}
-    if connection.dialect.name == "postgresql":
-        return _copied(connection, scored, rows, same)
-    left_out = connection.execute(_LEFT_OUT, {"leads": json.dumps(scored.lead[rows].tolist())}).scalars().all()
-    rows = rows[~np.isin(scored.lead[rows], left_out)]
-    columns: dict[str, Any] = {name: repeat(value, len(rows)) for name, value in same.items()} | scored.columns(rows)
+def _inserted(scored: ScoredLeads, rows: Int64s, of_run: dict[str, Any]) -> Write:
+    """For SQLite."""
     statement, names = _stage_rows()
-    if len(rows):
-        connection.exec_driver_sql(statement, list(zip(*(columns[name] for name in names), strict=True)))
-    return len(rows)
+    columns: dict[str, Any] = scored.columns(rows) | {name: repeat(value, len(rows)) for name, value in of_run.items()}
+    values = list(zip(*(columns[name] for name in names), strict=True))
+
+    def write(connection: sa.Connection) -> int:
+        left_out = set(connection.execute(_LEFT_OUT, {"leads": json.dumps(columns["lead"])}).scalars())
+        pairs = zip(columns["lead"], values, strict=True)
+        kept = [row for lead, row in pairs if lead not in left_out] if left_out else values
+        if kept:
+            connection.exec_driver_sql(statement, kept)
+        return len(kept)
+
+    return write
 
 
-def _copied(connection: sa.Connection, scored: ScoredLeads, rows: Int64s, same: dict[str, Any]) -> int:
-    _COPIED.create(connection)
-    driver: Any = connection.connection.driver_connection
-    with driver.cursor() as cursor, cursor.copy("COPY copied FROM STDIN (FORMAT CSV)") as copy:
-        copy.write(as_csv(scored, rows))
-    added = connection.execute(_stage_copied(), same).rowcount
-    _COPIED.drop(connection)
-    return int(added)
+def _copied(scored: ScoredLeads, rows: Int64s, of_run: dict[str, Any]) -> Write:
+    """For PostgreSQL."""
+    text = as_csv(scored, rows)
+
+    def write(connection: sa.Connection) -> int:
+        _COPIED.create(connection)
+        driver: Any = connection.connection.driver_connection
+        with driver.cursor() as cursor, cursor.copy("COPY copied FROM STDIN (FORMAT CSV)") as copy:
+            copy.write(text)
+        added = connection.execute(_stage_copied(), of_run).rowcount
+        _COPIED.drop(connection)
+        return int(added)
+
+    return write
 
 
 def _clear(store: Store, run: int, *, keep: bool) -> None:
