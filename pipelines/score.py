@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 from datetime import UTC, datetime
+from pathlib import Path
 
+from leadscore.batch import publish_list
 from leadscore.command import cores, moment, run
 from leadscore.history import DAY
 from leadscore.history.zone import micros
-from leadscore.publishing import publish_list
 from leadscore.registry import load_champion
 from leadscore.store import open_store
+
+# Trees as machine code, of the last few champions.
+COMPILED = Path("models/compiled")
 
 
 def main() -> None:
@@ -24,7 +28,7 @@ def main() -> None:
     began, store = _now(), open_store()
     as_of = began if asked.as_of is None else micros(asked.as_of)
     keep_from = began - int(asked.keep_days * DAY)
-    done = publish_list(store, model, str(version), as_of, keep_from=keep_from, now=_now)
+    done = publish_list(store, model, str(version), as_of, keep_from=keep_from, now=_now, compiled_in=COMPILED)
     store.close()
     steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in done.seconds.items())
     total = sum(done.seconds.values())

@@ -18,9 +18,9 @@ from leadscore.api.json import JSON
 from leadscore.api.leads import Page, read_together
 from leadscore.api.problems import ProblemError
 from leadscore.api.scores import Asked, score_together
+from leadscore.batch import publish_list
 from leadscore.errors import DataError
 from leadscore.history import DAY
-from leadscore.publishing import publish_list
 from leadscore.scoring import probability_columns, rank
 from leadscore.store import Wanted, create_key, list_page, reading, records_of, transaction
 from tests.service import Clock, Running, leads_as_sent, running, settings_of

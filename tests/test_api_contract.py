@@ -13,7 +13,7 @@ import schemathesis
 from schemathesis.engine import from_schema
 from schemathesis.engine.events import FatalError, NonFatalError, ScenarioFinished
 
-from leadscore.publishing import publish_list
+from leadscore.batch import publish_list
 from leadscore.store import create_key, transaction
 from tests.conftest import enter
 from tests.service import Clock, Running, running, settings_of

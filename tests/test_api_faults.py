@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from leadscore.api.serving import serve
 from leadscore.api.settings import ServiceSettings
-from leadscore.publishing import publish_list
+from leadscore.batch import publish_list
 from leadscore.registry.connection import connected, experiment_id
 from leadscore.registry.runs import log_model
 from leadscore.registry.versions import CHAMPION

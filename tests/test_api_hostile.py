@@ -17,7 +17,7 @@ import pytest
 
 from leadscore.api import wire
 from leadscore.api.documents import Problem
-from leadscore.publishing import publish_list
+from leadscore.batch import publish_list
 from leadscore.store import create_key, revoke_key, transaction
 from tests import hostile
 from tests.conftest import enter

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from leadscore.batch import publish_list
 from leadscore.features import matrix
 from leadscore.funnel import open_leads
 from leadscore.history import DAY
-from leadscore.publishing import publish_list
 from leadscore.simulate import simulate
 from leadscore.store import ingest, listed_rows, open_store, read_store, reading
 from tests.service import Clock, Running, leads_as_sent, running, settings_of

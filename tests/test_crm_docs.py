@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from leadscore.batch import publish_list
 from leadscore.history.line import DAY
-from leadscore.publishing import publish_list
 from leadscore.store import SCOPES, Outcome, create_key, ingest, listed_rows, reading, records_of, transaction
 from tests.conftest import enter
 from tests.crms import CRMS, OPPORTUNITY, TRENDS, Dynamics, Salesforce, StandIn, answering

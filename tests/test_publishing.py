@@ -11,9 +11,12 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
+from leadscore import batch
+from leadscore.batch import Published, publish_list
 from leadscore.errors import ModelError
 from leadscore.history import DAY, Rules
-from leadscore.publishing import Published, publish_list, rescore
+from leadscore.model import funnel_model
+from leadscore.publishing import rescore
 from leadscore.scoring import probability_columns, rank
 from leadscore.store import (
     Lead,
@@ -67,6 +70,22 @@ def after_events(
     touched = send(store, *events, at=at).touched or lead_ids
     with transaction(store) as connection:
         return rescore(connection, model, Rules.of(model.funnel), VERSION, touched, as_of=at, scored_at=at)
+
+
+def test_compiled_trees_list_the_same_bits(
+    company: Store, model: FunnelModel, history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_of = history.known_until
+    published_as_of(company, model, as_of)
+    wanted = in_force(company)
+    monkeypatch.setattr(batch, "WORTH_COMPILING", 1)
+    monkeypatch.setattr(funnel_model, "ROWS_APART", 1)
+
+    done = publish_list(company, model, VERSION, as_of, keep_from=0, now=lambda: as_of, compiled_in=tmp_path / "code")
+
+    assert list((tmp_path / "code").iterdir())
+    assert done.leads == len(wanted)
+    assert in_force(company).drop(columns="run").equals(wanted.drop(columns="run"))
 
 
 def test_the_list_is_what_rank_says_of_the_folder(company: Store, model: FunnelModel, history: History) -> None:

@@ -1,9 +1,8 @@
-"""From probabilities to what is listed: of all open leads in a batch, of a few between two."""
+"""From probabilities to what is listed, and some leads listed anew between two batches."""
 
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -11,24 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic_core import to_json
 
-from leadscore.funnel import open_leads
 from leadscore.history import MISSING
 from leadscore.scoring import HANDOFF, WIN, score_leads
-from leadscore.store import (
-    ScoredLeads,
-    begin_run,
-    open_runs,
-    publish,
-    read_numbered,
-    records_of,
-    relist,
-    stage,
-    sweep,
-    unlist,
-)
+from leadscore.store import ScoredLeads, open_runs, records_of, relist, unlist
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import sqlalchemy as sa
 
@@ -36,10 +23,7 @@ if TYPE_CHECKING:
     from leadscore.history.line import Bools, Float64s, Int64s, Strings
     from leadscore.model import FunnelModel, StageModel
     from leadscore.scoring import Scores
-    from leadscore.store import Store
     from leadscore.store.records import Record
-
-log = logging.getLogger(__name__)
 
 FALLBACK, NO_SIGNAL = "fallback", "no_signal"
 OWNER, SOURCE = "owner", "source"
@@ -48,24 +32,6 @@ TIMES = ("created_at", "occurred_at", "recorded_at")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Numbers that are Python's own at once: a million leads' are several times as large as the arrays.
 ROWS_AT_ONCE = 1 << 16
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A list that was scored and published.
-
-    Attributes
-    ----------
-    run : int
-    leads : int
-        How many stand in it.
-    seconds : dict of str to float
-        What each step took: ``read``, ``score``, ``stage``, ``publish``, ``sweep``.
-    """
-
-    run: int
-    leads: int
-    seconds: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,47 +51,6 @@ class Rescored:
     scores: Scores
     as_of: Int64s
     listed: ScoredLeads
-
-
-def publish_list(
-    store: Store, model: FunnelModel, version: str, as_of: int, *, keep_from: int, now: Callable[[], int]
-) -> Published:
-    """Score every open lead in the store as of a moment, and put the list in the place of the one in force.
-
-    Until the last step the one in force stays whole, whatever breaks off; the next batch clears up.
-
-    Parameters
-    ----------
-    as_of : int
-        Microseconds since 1970 UTC. What the store came to know later does not count.
-    keep_from : int
-        Scores as of an earlier moment are deleted from the history.
-    now : callable
-        Microseconds since 1970 UTC.
-
-    Raises
-    ------
-    StoreError
-        The database cannot be used, or another batch is under way.
-    DataError, ModelError
-        What is stored does not fit the model's funnel.
-    """
-    times = [now()]
-    with begin_run(store, as_of=as_of, model_version=version, at=times[0]) as run:
-        history, number = read_numbered(store, model.funnel, as_of)
-        times.append(now())
-        snapshot = open_leads(history, as_of)
-        scored = _ranked(model, version, snapshot, number[snapshot.lead], times[0])
-        times.append(now())
-        leads = stage(store, run, scored)
-        times.append(now())
-        publish(store, run, at=times[-1])
-        times.append(now())
-        log.info("run %d of %d leads is the list in force", run, leads)
-        sweep(store, keep_from=keep_from)
-        times.append(now())
-    steps = ("read", "score", "stage", "publish", "sweep")
-    return Published(run, leads, dict(zip(steps, (np.diff(times) / 1e6).tolist(), strict=True)))
 
 
 def rescore(
@@ -226,11 +151,6 @@ def flags_of(ahead: Sequence[StageModel]) -> list[str]:
     """What is to be known of the probabilities of the stages ahead of a lead."""
     flags = [FALLBACK] if any(each.fallback for each in ahead) else []
     return [*flags, NO_SIGNAL] if any(each.no_signal for each in ahead) else flags
-
-
-def _ranked(model: FunnelModel, version: str, snapshot: Snapshot, number: Int64s, scored_at: int) -> ScoredLeads:
-    probability = model.predict_proba(snapshot)
-    return scored_leads(model, version, snapshot, probability, number=number, scored_at=scored_at, ranked=True)
 
 
 def _newest_known(record: Record) -> int:

@@ -24,12 +24,13 @@ from leadscore.model.typical import Typical
 from leadscore.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from leadscore.config import Funnel
     from leadscore.features import Column, Feature
     from leadscore.history import Snapshot, Vocabulary
     from leadscore.history.line import Bools, Float32s, Float64s, Int64s
+    from leadscore.model.compiled import CompiledTrees
 
 # Rows of X that are in memory at once when predicting.
 ROWS_AT_ONCE = 1 << 18
@@ -69,6 +70,8 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         Whether it has.
     joined_ : tuple
         Boosters of stages, and their trees as one; made when they are first asked.
+    compiled_ : CompiledTrees, optional
+        Their trees as machine code, of a model that `leadscore.model.compiled.compiled` gave.
     """
 
     vocabulary_: Vocabulary
@@ -80,6 +83,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     grown_until_: int
     recalibrated_: bool
     joined_: tuple[list[lgb.Booster], lgb.Booster | None] = ([], None)
+    compiled_: CompiledTrees | None = None
 
     def __init__(self, funnel: Funnel, n_jobs: int = 1) -> None:
         self.funnel = funnel
@@ -225,7 +229,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         probability = self.base_rate_.predict_proba(X)
         stage = X.steps.stage
         if places := self._with_trees():
-            margin = self._margins(places, features)
+            margin = self._margins(features)
             for column, place in enumerate(places):
                 ahead = stage <= place
                 probability[ahead, place] = self.stages_[place].calibrated(margin[ahead, column])
@@ -233,29 +237,38 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
 
     def prepare(self) -> Self:
         """The same model, with all made that the first prediction would otherwise wait for."""
-        if self.columns_ and (places := self._with_trees()):
-            self._side_by_side(places)
+        if self.columns_ and self.boosters():
+            self._side_by_side()
         return self
 
-    def _margins(self, places: list[int], features: Float32s) -> Float64s:
-        """What the trees of some stages say, shape (n_examples, n_places), for leads that have passed them, too.
+    def boosters(self) -> list[lgb.Booster]:
+        """The trees of each stage that does not serve its base rate, in order."""
+        found = [self.stages_[place].booster for place in self._with_trees()]
+        return [booster for booster in found if booster is not None]
 
-        The same bits either way: for a few leads a call costs more than some trees; for many, the trees of one stage
-        fit a core's cache, and those of all do not.
+    def _margins(self, features: Float32s) -> Float64s:
+        """What the trees of the stages that have some say, shape (n_examples, n_boosters).
+
+        Of leads that have passed them, too. The same bits every way: for a few leads a call costs more than some
+        trees; for many, the trees of one stage fit a core's cache, and those of all do not.
         """
         if len(features) < ROWS_APART:
-            return margin_of(self._side_by_side(places), features, self.n_jobs).reshape(len(features), -1)
-        boosters = [booster for place in places if (booster := self.stages_[place].booster) is not None]
+            return margin_of(self._side_by_side(), features, self.n_jobs).reshape(len(features), -1)
+        boosters, compiled = self.boosters(), self.compiled_
+        if compiled is not None and _same(compiled.boosters, boosters):
+            margins = compiled.margins(features, self.n_jobs)
+            if margins is not None:
+                return margins
         return np.column_stack([margin_of(booster, features, self.n_jobs) for booster in boosters])
 
     def _with_trees(self) -> list[int]:
         return [place for place, each in enumerate(self.stages_) if not each.serves_base_rate]
 
-    def _side_by_side(self, places: list[int]) -> lgb.Booster:
-        """The trees of some stages as one booster, made when it is first needed."""
-        boosters = [booster for place in places if (booster := self.stages_[place].booster) is not None]
+    def _side_by_side(self) -> lgb.Booster:
+        """The trees of all these stages as one booster, made when it is first needed."""
+        boosters = self.boosters()
         known, joined = self.joined_
-        if len(known) != len(boosters) or any(a is not b for a, b in zip(known, boosters, strict=True)):
+        if not _same(known, boosters):
             joined = side_by_side(boosters, len(self.columns_))
             self.joined_ = boosters, joined
         if joined is None:
@@ -271,3 +284,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
                     bounded = np.fmin(probability[:, later], probability[:, earlier])
                     probability[:, later] = np.where(np.isnan(probability[:, later]), np.nan, bounded)
         return probability
+
+
+def _same(known: Sequence[lgb.Booster], boosters: Sequence[lgb.Booster]) -> bool:
+    return len(known) == len(boosters) and all(a is b for a, b in zip(known, boosters, strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from leadscore.errors import ModelError
 from leadscore.history import Vocabulary
 from leadscore.model.funnel_model import FunnelModel
 from leadscore.model.grades import Grades
+from leadscore.model.manifest import check_manifest, write_manifest
 from leadscore.model.stage import StageModel
 from leadscore.model.typical import Typical
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from leadscore.history.line import Float64s
 
 FORMAT = 3
-DESCRIPTION, MANIFEST = "model.json", "manifest.json"
+DESCRIPTION = "model.json"
 # A direction of -1, 0 and 1.
 SIGNS = "-0+"
 LIBRARIES = ("leadscore", "lightgbm", "numpy", "pandas", "scikit-learn", "scipy")
@@ -53,8 +53,7 @@ def save_model(model: FunnelModel, folder: Path, about: Mapping[str, Any] | None
             (folder / _trees(place)).write_text(stage.booster.model_to_string(), encoding="utf-8")
     description = _described(model) | {"about": dict(about or {})}
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    sums = {path.name: _checksum(path) for path in sorted(folder.iterdir())}
-    (folder / MANIFEST).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
+    write_manifest(folder)
 
 
 def load_model(folder: Path, n_jobs: int = 1) -> FunnelModel:
@@ -65,7 +64,7 @@ def load_model(folder: Path, n_jobs: int = 1) -> FunnelModel:
     ModelError
         A file is missing, damaged or not in the manifest, or the model was written by another format.
     """
-    _check_manifest(folder)
+    check_manifest(folder)
     description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     if description["format"] != FORMAT:
         raise ModelError(f"{folder}: format {description['format']}, this version reads {FORMAT}; train again")
@@ -92,7 +91,7 @@ def load_model(folder: Path, n_jobs: int = 1) -> FunnelModel:
 
 def read_about(folder: Path) -> dict[str, Any]:
     """What is told of a saved model: ``about`` of `save_model`."""
-    _check_manifest(folder)
+    check_manifest(folder)
     about: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["about"]
     return about
 
@@ -162,20 +161,3 @@ def _stage(folder: Path, place: int, described: dict[str, Any]) -> StageModel:
     if described["trees"] is None:
         return StageModel(None, **fields)
     return StageModel(lgb.Booster(model_str=(folder / _trees(place)).read_text(encoding="utf-8")), **fields)
-
-
-def _check_manifest(folder: Path) -> None:
-    try:
-        sums = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder}: no model: {MANIFEST} cannot be read: {error}") from None
-    present = {path.name for path in folder.iterdir()} - {MANIFEST}
-    wrong = sorted(present ^ set(sums)) + sorted(
-        name for name in present & set(sums) if _checksum(folder / name) != sums[name]
-    )
-    if wrong:
-        raise ModelError(f"{folder}: damaged: missing, changed or foreign files: {', '.join(wrong)}; train again")
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,9 @@
+"""What leadscore uses of lleaves, which ships no types."""
+
+import numpy as np
+import numpy.typing as npt
+
+class Model:
+    def __init__(self, model_file: str) -> None: ...
+    def compile(self, cache: str | None = None, *, raw_score: bool = False, fblocksize: int = 34) -> None: ...
+    def predict(self, data: npt.NDArray[np.float64], n_jobs: int | None = None) -> npt.NDArray[np.float64]: ...

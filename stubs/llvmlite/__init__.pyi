@@ -1,0 +1,1 @@
+"""What leadscore uses of llvmlite, which ships no types."""
