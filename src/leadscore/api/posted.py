@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
 
@@ -17,11 +18,23 @@ from leadscore.api.problems import no_json, of_validation, refused
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from fastapi import Request, Response
+    from fastapi import Response
+    from starlette.types import Receive, Scope, Send
 
 
 class Posted(Guarded):
     """A guarded route whose endpoint takes a body, annotated as ``sent``, and the request."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        answer = self.get_route_handler()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            response = await answer(Request(scope, receive, send))
+            await response(scope, receive, send)
+
+        # FastAPI's own keeps stacks of what an endpoint depends on, and handles errors twice.
+        self.app = app
 
     def unguarded(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What answers a request that is let in."""
