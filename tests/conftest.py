@@ -70,6 +70,12 @@ def small_model(small_history: History) -> FunnelModel:
 
 
 @pytest.fixture(scope="session")
+def code_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where compiled trees are kept between tests: compiling takes seconds."""
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture(scope="session")
 def registered(small_model: FunnelModel, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a registry in ``models/`` whose champion is version 1; tests get copies of it."""
     import mlflow  # noqa: PLC0415 - its environment is set above

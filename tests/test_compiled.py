@@ -27,8 +27,8 @@ CATEGORY, N_COLUMNS = 1, 4
 
 
 @pytest.fixture(scope="module")
-def quick(small_model: FunnelModel, tmp_path_factory: pytest.TempPathFactory) -> FunnelModel:
-    return compiled.compiled(small_model, tmp_path_factory.mktemp("compiled"))
+def quick(small_model: FunnelModel, code_folder: Path) -> FunnelModel:
+    return compiled.compiled(small_model, code_folder)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,11 @@ def many(monkeypatch: pytest.MonkeyPatch) -> None:
 def machine_of(model: FunnelModel) -> CompiledTrees:
     assert model.compiled_ is not None
     return model.compiled_
+
+
+def with_trees(model: FunnelModel) -> list[str]:
+    stages = zip(model.funnel.later_stages, model.stages_, strict=True)
+    return [name for name, stage in stages if not stage.serves_base_rate]
 
 
 def mixed() -> lgb.Booster:
@@ -123,11 +128,7 @@ def test_where_the_bits_differ_lightgbm_is_asked(
 def test_other_trees_than_were_compiled_are_asked_of_lightgbm(
     small_model: FunnelModel, quick: FunnelModel, snapshot: Snapshot
 ) -> None:
-    (first, *_) = (
-        name
-        for name, stage in zip(small_model.funnel.later_stages, small_model.stages_, strict=True)
-        if not stage.serves_base_rate
-    )
+    (first, *_) = with_trees(small_model)
 
     served = quick.serving_base_rates([first])
 
@@ -139,14 +140,17 @@ def test_other_trees_than_were_compiled_are_asked_of_lightgbm(
 def test_what_was_compiled_is_read_the_next_time_and_made_again_where_it_is_damaged(
     small_model: FunnelModel, rows: Float32s, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
-    wanted = machine_of(compiled.compiled(small_model, tmp_path)).margins(rows, 1)
+    caplog.set_level(logging.INFO, logger=compiled.__name__)
+    # Of one stage: it takes seconds.
+    (_, *others) = with_trees(small_model)
+    model = small_model.serving_base_rates(others)
+    wanted = machine_of(compiled.compiled(model, tmp_path)).margins(rows, 1)
     assert caplog.text.count("compiling the trees") == 1
     (code,) = tmp_path.iterdir()
     (code / "half-written").touch()
 
     for compilations in (2, 2):
-        found = machine_of(compiled.compiled(small_model, tmp_path)).margins(rows, 1)
+        found = machine_of(compiled.compiled(model, tmp_path)).margins(rows, 1)
         assert found is not None
         assert wanted is not None
         assert np.array_equal(found, wanted)

@@ -73,7 +73,7 @@ def after_events(
 
 
 def test_compiled_trees_list_the_same_bits(
-    company: Store, model: FunnelModel, history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    company: Store, model: FunnelModel, history: History, code_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_of = history.known_until
     published_as_of(company, model, as_of)
@@ -81,9 +81,9 @@ def test_compiled_trees_list_the_same_bits(
     monkeypatch.setattr(batch, "WORTH_COMPILING", 1)
     monkeypatch.setattr(funnel_model, "ROWS_APART", 1)
 
-    done = publish_list(company, model, VERSION, as_of, keep_from=0, now=lambda: as_of, compiled_in=tmp_path / "code")
+    done = publish_list(company, model, VERSION, as_of, keep_from=0, now=lambda: as_of, compiled_in=code_folder)
 
-    assert list((tmp_path / "code").iterdir())
+    assert list(code_folder.iterdir())
     assert done.leads == len(wanted)
     assert in_force(company).drop(columns="run").equals(wanted.drop(columns="run"))
 

@@ -144,7 +144,7 @@ def test_odd_rows_give_the_history_that_the_folder_gives(database: Store, folder
 def several_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     """However few rows there are and however few cores."""
     monkeypatch.setattr(arrow, "WORTH_READERS", -1)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
 
 
 @pytest.mark.usefixtures("several_readers")
@@ -188,7 +188,7 @@ def test_several_readers_see_one_state(database: Store, folder: Path) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        for _ in range(5):
+        for _ in range(3):
             with arrow.arrow_reader(database) as query:
                 pieces = query(sa.select(touches.c.value), touches.c.id)
                 values = [value for piece in pieces for batch in piece for value in batch["value"].to_pylist()]
