@@ -7,17 +7,16 @@ are one block need no dealing.
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from leadscore.history.cores import done, on_all_cores
 from leadscore.history.line import LEADS_PER_KEY, TIME_BITS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from leadscore.history.line import Bools, Int32s, Int64s
 
@@ -75,7 +74,7 @@ def by_lead_and_time(
         key[rows] &= (1 << TIME_BITS) - 1
         key[rows] += origin
 
-    _on_all_cores(sort, range(n_blocks))
+    done(on_all_cores(sort, range(n_blocks)))
     n_events = start[n_leads] = edges[n_blocks]
     return start, key[:n_events], [column[:n_events] for column in dealt]
 
@@ -124,7 +123,7 @@ def _deal(
         for into, column in zip(dealt, columns, strict=True):
             into[to] = column[rows].take(order)
 
-    _on_all_cores(deal, range(len(chunks)))
+    done(on_all_cores(deal, range(len(chunks))))
     return edges, key, dealt
 
 
@@ -140,15 +139,6 @@ def _order(key: Int64s, columns: Sequence[Column]) -> Int64s | None:
         equal = order[tied]
         order[tied] = equal[np.lexsort((*(column[equal] for column in reversed(columns)), ordered[tied]))]
     return order
-
-
-def _on_all_cores(work: Callable[[int], None], pieces: range) -> None:
-    if len(pieces) == 1:
-        work(0)
-        return
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(work, pieces):
-            pass
 
 
 def _before(counts: Int64s) -> Int64s:

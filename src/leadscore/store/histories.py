@@ -13,8 +13,9 @@ import sqlalchemy as sa
 
 from leadscore.errors import DataError, Problem
 from leadscore.history import Rules, build_history
+from leadscore.history.cores import on_all_cores
 from leadscore.history.reading.columns import encoded
-from leadscore.history.reading.parts import Part, joined, on_all_cores, whole
+from leadscore.history.reading.parts import Part, joined, whole
 from leadscore.history.tables import ChangeTable, Coded, LeadTable, Tables, TouchTable, TransitionTable
 from leadscore.store.arrow import arrow_reader, row_reader
 from leadscore.store.connection import reading

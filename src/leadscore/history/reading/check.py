@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from leadscore.errors import SHOWN, Problem
+from leadscore.history.cores import on_all_cores
 from leadscore.history.reading.columns import as_text, ids_as_text
 from leadscore.history.reading.faults import Fault, Faults, Rule
-from leadscore.history.reading.parts import Part, joined, on_all_cores, part_of, rows_of, whole
+from leadscore.history.reading.parts import Part, joined, part_of, rows_of, whole
 from leadscore.history.reading.repeats import different_leads, repeated_touches
 from leadscore.history.reading.rules import LeadIds, Rules
 from leadscore.history.reading.source import ArrowSource, Source, picked

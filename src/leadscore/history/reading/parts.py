@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +14,10 @@ from leadscore.history.reading.columns import ColumnReader, Values, as_text
 from leadscore.history.tables import Coded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Mapping
 
     from leadscore.history.line import Bools, Int32s
     from leadscore.history.reading.faults import Fault
-
-Item = TypeVar("Item")
-Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,21 +109,3 @@ def _used(coded: Coded) -> list[str]:
 def _recoded(coded: Coded, place: Mapping[str, int]) -> Int32s:
     new = np.array([*(place.get(name, -1) for name in coded.names), -1], np.int32)
     return new[coded.codes]
-
-
-def on_all_cores(work: Callable[[Item], Done], items: Iterable[Item]) -> Iterator[Done]:
-    """``work`` done on each item, in order; few are under way at a time. One item alone needs no thread."""
-    ahead = iter(items)
-    first = list(zip(range(2), ahead, strict=False))
-    if len(first) < 2:
-        yield from (work(item) for _, item in first)
-        return
-    cores = os.cpu_count() or 1
-    under_way: deque[Future[Done]] = deque()
-    with ThreadPoolExecutor(cores) as pool:
-        for item in chain((item for _, item in first), ahead):
-            under_way.append(pool.submit(work, item))
-            if len(under_way) > cores:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
