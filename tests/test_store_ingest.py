@@ -19,10 +19,11 @@ from leadscore.config import read_funnel
 from leadscore.errors import DataError, StoreError
 from leadscore.examples import learning_examples
 from leadscore.features import catalogue, matrix
-from leadscore.history import read_history
+from leadscore.history import MISSING, read_history
 from leadscore.labels import reached
 from leadscore.store import (
     Change,
+    Lead,
     Touch,
     Transition,
     arrow,
@@ -36,7 +37,7 @@ from leadscore.store import (
 from leadscore.store import folder as folder_module
 from leadscore.store.loading import load
 from leadscore.store.schema import leads, touches
-from tests.stores import NOON, contents, counts, fresh_url, opened, outcomes
+from tests.stores import NOON, contents, counts, fresh_url, opened, outcomes, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -173,6 +174,25 @@ def test_numbers_are_those_of_the_leads(filled: Store, small: Path) -> None:
     with transaction(filled) as connection:
         stored = dict(connection.execute(sa.select(leads.c.lead, leads.c.lead_id)).tuples().all())
     assert [stored[each] for each in number.tolist()] == history.ids.tolist()
+
+
+@pytest.mark.parametrize("odd", [7.0, None, "2025-03-04T08:00:00Z", "\N{SNOWMAN}\n", ""])
+def test_an_attribute_that_is_given_in_several_ways_is_read_as_each_is(
+    database: Store, small: Path, odd: float | str | None
+) -> None:
+    said: dict[str, dict[str, float | str | None]] = {
+        "a": {"employees": 5.0, "source": "web"},
+        "b": {},
+        "c": {"employees": "12", "source": odd, "x": 1.0},
+    }
+    send(database, *(Lead(lead_id, NOON, attributes) for lead_id, attributes in said.items()))
+
+    for lead_ids in (None, list(said)):
+        history = read_store(database, funnel=read_funnel(small / "funnel.toml"), known_until=NOON, lead_ids=lead_ids)
+        names = history.vocabulary.categories["source"]
+        source = [names[code] for code in history.categories["source"].tolist()]
+        assert source == ["web", MISSING, str(odd) if odd not in {None, ""} else MISSING]
+        assert_array_equal(history.numbers["employees"], [5.0, np.nan, 12.0])
 
 
 @pytest.mark.usefixtures("several_readers")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.json
 import sqlalchemy as sa
 
 from leadscore.errors import DataError, Problem
@@ -26,7 +27,7 @@ from leadscore.store.settings import stored_funnel, stored_known_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from leadscore.config import Funnel
+    from leadscore.config import Attributes, Funnel
     from leadscore.history import History
     from leadscore.history.line import Float64s, Int64s
     from leadscore.history.reading.columns import Values
@@ -68,7 +69,7 @@ def read_store(
         until = stored_known_until(connection) if known_until is None else known_until
         if lead_ids is not None:
             some = [row.lead for row in rows_among(connection, leads.c.lead_id, list(dict.fromkeys(lead_ids)))]
-            tables, _ = _tables(row_reader(connection), some, until, Rules.of(chosen), connection.dialect.name)
+            tables, _ = _tables(row_reader(connection), some, until, chosen, connection.dialect.name)
             return build_history(tables, chosen)
     tables, _ = _read_all(store, chosen, until)
     return build_history(tables, chosen)
@@ -84,12 +85,13 @@ def read_numbered(store: Store, funnel: Funnel, known_until: int) -> tuple[Histo
 
 def _read_all(store: Store, funnel: Funnel, known_until: int) -> tuple[Tables, Int64s]:
     with arrow_reader(store) as query:
-        return _tables(query, None, known_until, Rules.of(funnel), store.engine.dialect.name)
+        return _tables(query, None, known_until, funnel, store.engine.dialect.name)
 
 
-def _tables(query: Query, some: list[int] | None, until: int, rules: Rules, dialect: str) -> tuple[Tables, Int64s]:
+def _tables(query: Query, some: list[int] | None, until: int, funnel: Funnel, dialect: str) -> tuple[Tables, Int64s]:
     """The tables of all leads, or of those with ``some`` numbers; and the numbers."""
-    table, number = _leads(query, some, rules)
+    rules = Rules.of(funnel)
+    table, number = _leads(query, some, rules, funnel.attributes)
     place = np.full(int(number.max(initial=0)) + 1, -1, np.int64)
     place[number] = np.arange(len(number))
     tables = Tables(
@@ -102,14 +104,14 @@ def _tables(query: Query, some: list[int] | None, until: int, rules: Rules, dial
     return tables, number
 
 
-def _leads(query: Query, some: list[int] | None, rules: Rules) -> tuple[LeadTable, Int64s]:
+def _leads(query: Query, some: list[int] | None, rules: Rules, declared: Attributes) -> tuple[LeadTable, Int64s]:
     """The leads, and the number of each."""
     columns = [column for column in leads.c if column is not leads.c.do_not_score]
     flags = sa.case((leads.c.do_not_score, 1), else_=0).label("do_not_score")
     rows = _table(chain.from_iterable(query(_of(sa.select(*columns, flags), leads.c.lead, some))))
-    # In one go: twice as quick as lead by lead.
-    said = json.loads(f"[{','.join(rows.get('attributes', pa.array([])).to_pylist())}]")
-    values: dict[str, Values] = {name: _attribute(name, said, rules) for name in rules.attributes}
+    said = _said(rows.get("attributes", pa.array([], pa.string())).to_pylist(), declared)
+    readers = rules.readers["leads"]
+    values: dict[str, Values] = {name: _read("leads", readers[name], name, said[name]) for name in rules.attributes}
     created = _ints(rows, "created_at")
     table = LeadTable(
         ids=np.array(rows["lead_id"].to_pylist() if "lead_id" in rows else [], object),
@@ -122,13 +124,23 @@ def _leads(query: Query, some: list[int] | None, rules: Rules) -> tuple[LeadTabl
     return table, _ints(rows, "lead")
 
 
-def _attribute(name: str, said: list[dict[str, Any]], rules: Rules) -> Values:
-    values = [each.get(name) for each in said]
+def _said(written: list[str], declared: Attributes) -> dict[str, pa.Array]:
+    """The attributes of the leads, of which each has an object in JSON."""
+    kinds = dict.fromkeys(declared.numbers, pa.float64()) | dict.fromkeys(declared.categories, pa.string())
+    options = pa.json.ParseOptions(explicit_schema=pa.schema(list(kinds.items())), unexpected_field_behavior="ignore")
     try:
-        column = pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):  # a number in one lead and a text in another
-        column = pa.array([None if each is None else str(each) for each in values], pa.string())
-    return _read("leads", rules.readers["leads"][name], name, column)
+        rows = pa.json.read_json(pa.BufferReader("\n".join(written).encode()), parse_options=options)
+    except pa.ArrowInvalid:  # there is no lead, or a number where another has a text
+        objects = [json.loads(each) for each in written]
+        return {name: _mixed([each.get(name) for each in objects]) for name in kinds}
+    return {name: whole(rows[name]) for name in kinds}
+
+
+def _mixed(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if each is None else str(each) for each in values], pa.string())
 
 
 def _transitions(query: Query, some: list[int] | None, place: Int64s, rules: Rules) -> TransitionTable:
