@@ -176,14 +176,15 @@ def test_numbers_are_those_of_the_leads(filled: Store, small: Path) -> None:
     assert [stored[each] for each in number.tolist()] == history.ids.tolist()
 
 
+@pytest.mark.parametrize("employees", [12.0, "12"])
 @pytest.mark.parametrize("odd", [7.0, None, "2025-03-04T08:00:00Z", "\N{SNOWMAN}\n", ""])
 def test_an_attribute_that_is_given_in_several_ways_is_read_as_each_is(
-    database: Store, small: Path, odd: float | str | None
+    database: Store, small: Path, odd: float | str | None, employees: float | str
 ) -> None:
     said: dict[str, dict[str, float | str | None]] = {
-        "a": {"employees": 5.0, "source": "web"},
+        "a": {"employees": 5.0, "source": "web", "country": "2025-03-04T08:00:00Z"},
         "b": {},
-        "c": {"employees": "12", "source": odd, "x": 1.0},
+        "c": {"employees": employees, "source": odd, "x": 1.0},
     }
     send(database, *(Lead(lead_id, NOON, attributes) for lead_id, attributes in said.items()))
 
@@ -192,6 +193,7 @@ def test_an_attribute_that_is_given_in_several_ways_is_read_as_each_is(
         names = history.vocabulary.categories["source"]
         source = [names[code] for code in history.categories["source"].tolist()]
         assert source == ["web", MISSING, str(odd) if odd not in {None, ""} else MISSING]
+        assert "2025-03-04T08:00:00Z" in history.vocabulary.categories["country"]
         assert_array_equal(history.numbers["employees"], [5.0, np.nan, 12.0])
 
 
