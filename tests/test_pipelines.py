@@ -9,6 +9,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,8 @@ import pytest
 from leadscore.command import moment
 from leadscore.registry.connection import connected
 from tests.conftest import enter
+
+Here = Callable[..., tuple[int, str, str]]
 
 PIPELINES = Path(__file__).parents[1] / "pipelines"
 NAMES = sorted(path.stem for path in PIPELINES.glob("*.py"))
@@ -34,12 +37,14 @@ def run(name: str, *arguments: object, folder: Path, **variables: str) -> subpro
 
 
 def called(
-    name: str, *arguments: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, *arguments: object, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> tuple[int, str, str]:
     """Exit code, and what is printed, of a script that runs here: a process takes seconds to start."""
+    for variable in [each for each in os.environ if each.startswith("LEADSCORE_")]:
+        monkeypatch.delenv(variable)
     enter(folder, monkeypatch)
     script = PIPELINES / f"{name}.py"
-    monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+    monkeypatch.setattr(sys, "argv", [str(script), *map(str, arguments)])
     code = 0
     try:
         runpy.run_path(str(script), run_name="__main__")
@@ -47,6 +52,12 @@ def called(
         code = int(end.code or 0)
     printed = capsys.readouterr()
     return code, printed.out, printed.err
+
+
+@pytest.fixture
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """Runs a script in the working directory after `train`, in this process; gives exit code, stdout and stderr."""
+    return partial(called, folder=folder, monkeypatch=monkeypatch, capsys=capsys)
 
 
 def worked(name: str, *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -95,8 +106,8 @@ def test_rank_writes_every_open_lead_and_prints_the_top_of_both_lists(folder: Pa
     assert f"{len(ranked)} open leads ranked by version 1" in done.stderr
 
 
-def test_rank_writes_csv_below_ranked_by_default(folder: Path, small: Path) -> None:
-    worked("rank", small, folder=folder)
+def test_rank_writes_csv_below_ranked_by_default(folder: Path, small: Path, here: Here) -> None:
+    assert here("rank", small)[0] == 0
 
     ranked = pd.read_csv(folder / "ranked" / "small.csv")
     assert list(ranked["rank"][:2]) == [1, 2]
@@ -128,11 +139,12 @@ def test_promote_and_rollback_move_the_champion(folder: Path, small: Path, monke
 
 
 def test_what_is_ingested_is_ranked_as_the_folder_is_and_a_second_time_changes_nothing(
-    folder: Path, small: Path
+    folder: Path, small: Path, here: Here
 ) -> None:
-    first, second = (worked("ingest", small, folder=folder).stdout for _ in range(2))
+    first = worked("ingest", small, folder=folder).stdout
+    _, second, _ = here("ingest", small)
     for source in (small, "store"):
-        worked("rank", source, "--out", folder / f"{Path(source).name}.parquet", folder=folder)
+        assert here("rank", source, "--out", folder / f"{Path(source).name}.parquet")[0] == 0
 
     of_folder, of_store = (pd.read_parquet(folder / f"{name}.parquet") for name in (small.name, "store"))
     pd.testing.assert_frame_equal(of_folder, of_store, check_exact=True)
@@ -194,14 +206,8 @@ def test_simulate_writes_a_data_set_folder(folder: Path, tmp_path: Path) -> None
     ],
     ids=lambda each: each[0] if isinstance(each, tuple) else "",
 )
-def test_an_error_of_ours_is_one_message_and_exit_code_2(
-    folder: Path,
-    call: tuple[str, ...],
-    told: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    code, printed, error = called(*call, folder=folder, monkeypatch=monkeypatch, capsys=capsys)
+def test_an_error_of_ours_is_one_message_and_exit_code_2(here: Here, call: tuple[str, ...], told: str) -> None:
+    code, printed, error = here(*call)
 
     assert code == 2
     assert told in error
