@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 TOUCHES = 20
 CROWD = 50
+BATCHES = 3
 WARM_SECONDS = 3
 ATTRIBUTES = ("employees", "source", "industry", "country")
 AS_OF = "2025-07-01T08:00:00Z"
@@ -209,16 +211,29 @@ def batch(bench: Bench, n_leads: int) -> None:
     known_until = read_history(folder).known_until
     n_open = open_leads_multiplied(database, folder, known_until, n_leads)
     as_of = pd.Timestamp(known_until, unit="us", tz="UTC").isoformat()
-    # The first run of a champion compiles its trees, and finds no list.
-    for _ in range(2):
+    # A champion's first batch compiles its trees, which the later ones find.
+    print(_score(bench.folder, database, "--as-of", as_of))
+    runs = []
+    for _ in range(BATCHES):
         begin = time.perf_counter()
-        print(_score(bench.folder, database, "--as-of", as_of))
-        taken = time.perf_counter() - begin
-    raw = _raw_predict(bench, database, known_until)
-    print(
-        f"{n_open:,} open leads: {taken:.1f} s from start to end, bare prediction {raw:.1f} s: {taken / raw:.2f} times"
-    )
-    bench.figures |= {"batch_leads_per_s": n_open / taken, "raw_predict_leads_per_s": n_open / raw}
+        said = _score(bench.folder, database, "--as-of", as_of)
+        whole = time.perf_counter() - begin
+        print(said)
+        steps = {name: float(seconds) for name, seconds in re.findall(r"(\w+) (\d+\.\d)", said.partition("(")[2])}
+        # What comes after a list is published, nobody waits for: older lists go to the history.
+        published = sum(steps.values()) - steps["sweep"]
+        runs.append((published, whole, _raw_predict(bench, database, known_until)))
+    for published, whole, raw in runs:
+        print(
+            f"{n_open:,} open leads: {published:.1f} s from store to list, {published / raw:.2f} times the bare "
+            f"prediction of {raw:.1f} s; {whole:.1f} s with start and end, {whole / raw:.2f} times"
+        )
+    published, whole, raw = sorted(runs, key=lambda each: each[0] / each[2])[len(runs) // 2]
+    bench.figures |= {
+        "batch_leads_per_s": n_open / published,
+        "batch_whole_leads_per_s": n_open / whole,
+        "raw_predict_leads_per_s": n_open / raw,
+    }
 
 
 def _raw_predict(bench: Bench, database: str, known_until: int) -> float:

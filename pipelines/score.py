@@ -8,6 +8,7 @@ from pathlib import Path
 
 from leadscore.batch import publish_list
 from leadscore.command import cores, moment, run
+from leadscore.garbage import look_seldom
 from leadscore.history import DAY
 from leadscore.history.zone import micros
 from leadscore.registry import load_champion
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--keep-days", type=float, default=90, help="how long scores stay in the history of leads")
     parser.add_argument("--jobs", type=int, default=cores(), help="threads; default: the cores of this machine")
     asked = parser.parse_args()
+    look_seldom()
     model, version = load_champion(asked.jobs)
     began, store = _now(), open_store()
     as_of = began if asked.as_of is None else micros(asked.as_of)

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from leadscore.errors import LeadscoreError
-from leadscore.garbage import look_seldom
 from leadscore.history import read_history
 from leadscore.history.zone import micros
 from leadscore.store import open_store, read_store
@@ -47,7 +46,6 @@ STORE = Path("store")
 
 def run(main: Callable[[], None]) -> None:
     """Run a script; an error of ours is one message on stderr and exit code 2."""
-    look_seldom()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         main()
