@@ -356,8 +356,8 @@ def _broken(after: int, table: str) -> Callable[..., int]:
                 raise RuntimeError("the plug was pulled")
             yield rows
 
-    def broken(connection: Any, into: Any, slices: Iterator[Any]) -> int:
-        return load(connection, into, some(slices) if into.name == table else slices)
+    def broken(connection: Any, into: Any, columns: Any, slices: Iterator[Any]) -> int:
+        return load(connection, into, columns, some(slices) if into.name == table else slices)
 
     return broken
 
@@ -369,13 +369,13 @@ from leadscore.store import ingest, open_store
 import leadscore.store.folder as module
 module.SLICE = 1_000
 whole = module.load
-def killed(connection, into, slices):
+def killed(connection, into, columns, slices):
     def some():
         for number, rows in enumerate(slices):
             if into.name == "touches" and number == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
             yield rows
-    return whole(connection, into, some())
+    return whole(connection, into, columns, some())
 module.load = killed
 ingest(open_store(sys.argv[1]), Path(sys.argv[2]), received_at=1)
 """

@@ -61,6 +61,9 @@ def build_history(tables: Tables, funnel: Funnel) -> History:
         changes={name: _changes(table, place, len(order), names.get(name)) for name, table in tables.changes.items()},
         known_until=tables.known_until,
         left_out=len(leads.ids) - len(order),
+        gone=None if leads.gone is None else leads.gone[order],
+        incomplete=None if leads.incomplete is None else leads.incomplete[order],
+        warnings=tables.warnings,
     )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from leadscore.config import Funnel
-    from leadscore.history.line import Changes, Float64s, Int32s, Int64s, Steps, Strings, Touches
+    from leadscore.history.line import Bools, Changes, Float64s, Int32s, Int64s, Steps, Strings, Touches
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,12 @@ class History:
         End of the recorded history.
     left_out : int
         Leads with ``do_not_score``.
+    gone : ndarray of int64, shape (n_leads,), optional
+        When the lead left the CRM, `leadscore.history.tables.STAYS` where it has not; None where none has.
+    incomplete : ndarray of bool, shape (n_leads,), optional
+        Leads of which a transition was set aside; None where there is none.
+    warnings : tuple of str
+        What is odd about the data and was read all the same.
     """
 
     funnel: Funnel
@@ -62,6 +68,9 @@ class History:
     changes: dict[str, Changes]
     known_until: int
     left_out: int
+    gone: Int64s | None = None
+    incomplete: Bools | None = None
+    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)

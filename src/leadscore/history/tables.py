@@ -9,8 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from leadscore.history.line import Bools, Float64s, Int8s, Int32s, Int64s, Strings
+
+# Later than any time.
+STAYS = int(np.iinfo(np.int64).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,10 @@ class LeadTable:
         Declared attributes; NaN where missing.
     categories : dict of str to Coded
         Declared attributes.
+    gone : ndarray of int64, shape (n_leads,), optional
+        When the lead left the CRM, `STAYS` where it has not: from then on it is not listed.
+    incomplete : ndarray of bool, shape (n_leads,), optional
+        Leads of which a transition was set aside: where they stand is not known for sure.
     """
 
     ids: Strings
@@ -53,16 +62,34 @@ class LeadTable:
     do_not_score: Bools
     numbers: dict[str, Float64s] = field(default_factory=dict)
     categories: dict[str, Coded] = field(default_factory=dict)
+    gone: Int64s | None = None
+    incomplete: Bools | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TransitionTable:
-    """One row per transition; ``lead`` is a row of the `LeadTable`, ``stage`` a code of the funnel."""
+    """One row per transition.
+
+    Attributes
+    ----------
+    lead : ndarray of int64, shape (n_transitions,)
+        Row of the `LeadTable`.
+    occurred, known : ndarray of int64, shape (n_transitions,)
+        When it happened, and when we knew of it.
+    stage : ndarray of int8, shape (n_transitions,)
+        Code of the stage entered.
+    recorded : ndarray of int64, shape (n_transitions,), optional
+        ``recorded_at``, or ``occurred_at`` where that is missing; None where all are.
+    whole_day : ndarray of bool, shape (n_transitions,), optional
+        Whether ``occurred`` is the end of a day, of which no time is known; None where no row is.
+    """
 
     lead: Int64s
     occurred: Int64s
     known: Int64s
     stage: Int8s
+    recorded: Int64s | None = None
+    whole_day: Bools | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +122,16 @@ class TouchTable:
 
 @dataclass(frozen=True, slots=True)
 class ChangeTable:
-    """One row per dated value of one attribute: ``value`` is float64 for a number, `Coded` for a category."""
+    """One row per dated value of one attribute: ``value`` is float64 for a number, `Coded` for a category.
+
+    ``recorded`` is as in `TransitionTable`.
+    """
 
     lead: Int64s
     occurred: Int64s
     known: Int64s
     value: Float64s | Coded
+    recorded: Int64s | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +142,9 @@ class Tables:
     ----------
     known_until : int
         End of the recorded history, in microseconds since 1970 UTC.
+    warnings : tuple of str
+        What is odd about the data and was read all the same: a sentence each, with counts. Logged once, kept in the
+        `History`, and shown in the report.
     """
 
     leads: LeadTable
@@ -118,3 +152,4 @@ class Tables:
     touches: TouchTable
     changes: dict[str, ChangeTable]
     known_until: int
+    warnings: tuple[str, ...] = ()

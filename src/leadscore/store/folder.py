@@ -21,7 +21,7 @@ from leadscore.store.connection import transaction
 from leadscore.store.dialect import lock_corrections
 from leadscore.store.erasure import all_erased
 from leadscore.store.loading import load
-from leadscore.store.rows import Keys, alike, columns_of, lead_rows
+from leadscore.store.rows import EVENT_COLUMNS, LEAD_COLUMNS, Keys, alike, columns_of, lead_rows
 from leadscore.store.schema import EVENTS, imports, leads, merged, retracted
 from leadscore.store.settings import save_settings
 
@@ -155,7 +155,7 @@ def _load_leads(connection: sa.Connection, checked: CheckedTable, loaded: Loaded
             yield lead_rows(columns, erased | went)
 
     before = connection.execute(_COUNT).scalar_one()
-    stored = load(connection, leads, slices())
+    stored = load(connection, leads, LEAD_COLUMNS, slices())
     loaded.new = connection.execute(_COUNT).scalar_one() - before
     loaded.changed = stored - loaded.new
     loaded.repeated = loaded.rows - stored - loaded.erased - loaded.merged
@@ -184,7 +184,7 @@ def _load_events(connection: sa.Connection, checked: CheckedTable, loaded: Loade
             stay.sort(key=itemgetter(0))
             yield stay
 
-    loaded.new = load(connection, table, slices())
+    loaded.new = load(connection, table, EVENT_COLUMNS[checked.table], slices())
     loaded.repeated = loaded.rows - loaded.new - loaded.erased - loaded.retracted
 
 

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 CACHE_MB = 1_024
 
 
-def load(connection: sa.Connection, table: sa.Table, slices: Iterable[Rows]) -> int:
+def load(connection: sa.Connection, table: sa.Table, columns: Sequence[str], slices: Iterable[Rows]) -> int:
     """Insert the rows that are not there; how many were new or, of leads, new or changed.
 
     Parameters
     ----------
+    columns : sequence of str
+        The columns that the rows have values of; the others take their defaults.
     slices : iterable of list of tuple
-        Values of all columns but the number, in the order of the table. Consumed one slice at a time, and must not
-        ask the database meanwhile.
+        Values of ``columns``, in their order. Consumed one slice at a time, and must not ask the database meanwhile.
     """
-    columns = [column.name for column in table.columns if not column.primary_key]
     if connection.dialect.name == "postgresql":
         return _copied(connection, table, columns, slices)
     connection.exec_driver_sql(f"PRAGMA cache_size = {-1024 * CACHE_MB}").close()

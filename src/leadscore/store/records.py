@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Record = dict[str, Any]
-_OWN = ("id", "lead", "event_key")
+# Neither features nor labels are made of these.
+_OWN = ("id", "lead", "event_key", "version", "corrected_at", "backfilled")
 
 
 def records_of(connection: sa.Connection, lead_ids: Sequence[str]) -> list[Record]:

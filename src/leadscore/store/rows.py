@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from leadscore.history.reading.columns import Values
 
 DIRECTIONS = (None, "inbound", "outbound")
+LEAD_COLUMNS = ("lead_id", "created_at", "recorded_at", "attributes", "do_not_score")
+_EVENT = ("lead", "event_key", "occurred_at", "recorded_at")
+EVENT_COLUMNS: dict[TableName, tuple[str, ...]] = {
+    "transitions": (*_EVENT, "stage", "reason"),
+    "touches": (*_EVENT, "kind", "direction", "by", "value"),
+    "changes": (*_EVENT, "attribute", "value"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +147,7 @@ def _named(codes: npt.NDArray[Any], names: Sequence[str | None]) -> list[Any]:
 
 
 def lead_rows(columns: Columns, absent: set[str]) -> list[tuple[Any, ...]]:
-    """Rows of ``leads`` but for the ids ``absent``: lead_id, created_at, recorded_at, attributes, do_not_score."""
+    """Rows of ``leads`` but for the ids ``absent``: values of `LEAD_COLUMNS`."""
     own = dict(columns.own)
     created, objects = own.pop("created_at"), own.pop("do_not_score")
     attributes = (written(dict(zip(own, values, strict=True))) for values in zip(*own.values(), strict=True))

@@ -5,6 +5,8 @@ What changes here changes in a new revision of `leadscore.store.migrations`, too
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 # Names of constraints are the same in every database, so that a migration can speak of them.
@@ -30,8 +32,17 @@ def _of_lead(*, index: bool = True) -> sa.Column[int]:
     return sa.Column("lead", Number, sa.ForeignKey("leads.lead"), nullable=False, index=index)
 
 
-def _events(name: str, *columns: sa.Column[str] | sa.Column[str | None] | sa.Column[float | None]) -> sa.Table:
-    """A table of events; ``event_key`` is that of `leadscore.store.event_keys`."""
+def _flag(name: str) -> sa.Column[bool]:
+    return sa.Column(name, sa.Boolean, nullable=False, server_default=sa.false())
+
+
+def _events(name: str, *columns: sa.Column[Any]) -> sa.Table:
+    """A table of events.
+
+    ``event_key`` is that of `leadscore.store.event_keys`. ``version`` is the sender's number of the contents.
+    ``corrected_at`` is when other contents replaced the first ones. ``backfilled`` marks rows whose ``recorded_at``
+    an API caller stated.
+    """
     return sa.Table(
         name,
         metadata,
@@ -41,6 +52,9 @@ def _events(name: str, *columns: sa.Column[str] | sa.Column[str | None] | sa.Col
         sa.Column("occurred_at", Moment, nullable=False),
         sa.Column("recorded_at", Moment, nullable=False),
         *columns,
+        sa.Column("version", sa.BigInteger),
+        sa.Column("corrected_at", Moment),
+        _flag("backfilled"),
     )
 
 
@@ -54,9 +68,17 @@ leads = sa.Table(
     sa.Column("recorded_at", Moment, nullable=False),
     sa.Column("attributes", sa.Text, nullable=False),  # an object in JSON: number, text or null by name
     sa.Column("do_not_score", sa.Boolean, nullable=False),
+    sa.Column("gone_at", Moment),  # no longer in the CRM: off the list, its past still teaches
+    _flag("incomplete"),  # a transition of it was set aside
+    _flag("backfilled"),
     sqlite_autoincrement=True,
 )
-transitions = _events("transitions", sa.Column("stage", sa.Text, nullable=False), sa.Column("reason", sa.Text))
+transitions = _events(
+    "transitions",
+    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    _flag("whole_day"),  # occurred_at is the end of a day, of which no time is known
+)
 touches = _events(
     "touches",
     sa.Column("kind", sa.Text, nullable=False),

@@ -1,0 +1,37 @@
+"""Corrections of events, back-filled rows, whole days, and leads that are gone or incomplete."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+EVENTS = ("transitions", "touches", "changes")
+
+
+def upgrade() -> None:
+    """Add the columns."""
+    for table in EVENTS:
+        op.add_column(table, sa.Column("version", sa.BigInteger()))
+        op.add_column(table, sa.Column("corrected_at", sa.BigInteger()))
+        op.add_column(table, _flag("backfilled"))
+    op.add_column("transitions", _flag("whole_day"))
+    op.add_column("leads", sa.Column("gone_at", sa.BigInteger()))
+    op.add_column("leads", _flag("incomplete"))
+    op.add_column("leads", _flag("backfilled"))
+
+
+def downgrade() -> None:
+    """Drop them."""
+    for name in ("gone_at", "incomplete", "backfilled"):
+        op.drop_column("leads", name)
+    op.drop_column("transitions", "whole_day")
+    for table in EVENTS:
+        for name in ("version", "corrected_at", "backfilled"):
+            op.drop_column(table, name)
+
+
+def _flag(name: str) -> sa.Column[bool]:
+    return sa.Column(name, sa.Boolean(), nullable=False, server_default=sa.false())
