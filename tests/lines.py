@@ -124,7 +124,8 @@ def transitions_of(
     rng: np.random.Generator, created: Int64s, lead: Int64s, since: int | None = None
 ) -> TransitionTable:
     occurred, known = _moments(rng, created, lead, since)
-    return TransitionTable(lead, occurred, known, rng.integers(0, N_STATES, len(lead)).astype(np.int8))
+    stage = rng.integers(0, N_STATES, len(lead)).astype(np.int8)
+    return TransitionTable(lead, occurred, known, stage, recorded=_recorded(rng, occurred, known))
 
 
 def touches_of(rng: np.random.Generator, created: Int64s, lead: Int64s, since: int | None = None) -> TouchTable:
@@ -146,7 +147,8 @@ def changes_of(
     occurred, known = _moments(rng, created, lead, since)
     n = len(lead)
     amount = np.where(rng.random(n) < 0.1, np.nan, rng.integers(1, 6, n) * 250.0)
-    return ChangeTable(lead, occurred, known, _coded(rng, OWNERS, n) if name == "owner" else amount)
+    value = _coded(rng, OWNERS, n) if name == "owner" else amount
+    return ChangeTable(lead, occurred, known, value, recorded=_recorded(rng, occurred, known))
 
 
 def _coded(rng: np.random.Generator, names: tuple[str, ...], n: int) -> Coded:
@@ -164,6 +166,11 @@ def _moments(rng: np.random.Generator, created: Int64s, lead: Int64s, since: int
     if since is not None:
         known = np.maximum(known, since + rng.choice([1, HOUR, 5 * DAY], n))
     return occurred, known
+
+
+def _recorded(rng: np.random.Generator, occurred: Int64s, known: Int64s) -> Int64s:
+    """When the CRM took them down: some were planned ahead."""
+    return np.where(known > occurred, known, occurred - rng.choice([0, 0, 1, DAY], len(known)))
 
 
 def _delay(rng: np.random.Generator, n: int) -> Int64s:

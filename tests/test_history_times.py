@@ -34,7 +34,8 @@ def meant(local: datetime, zone: str) -> int:
 
 
 def day_end(local: datetime, zone: str) -> int:
-    here = local.astimezone(ZoneInfo(zone)) if local.tzinfo else local
+    at_midnight = (local.hour, local.minute, local.second, local.microsecond) == (0, 0, 0, 0)
+    here = local.astimezone(ZoneInfo(zone)) if local.tzinfo and not at_midnight else local
     following = datetime(here.year, here.month, here.day, tzinfo=ZoneInfo(zone)) + timedelta(days=1)
     return micros(following) - 1
 

@@ -119,6 +119,7 @@ def raw_tables(tables: Tables, examples: Examples) -> dict[str, pa.Table]:
             lead=transitions.lead,
             occurred=transitions.occurred,
             known=transitions.known,
+            recorded=transitions.recorded,
             stage=transitions.stage,
         ),
         "touches": arrow(
@@ -130,7 +131,13 @@ def raw_tables(tables: Tables, examples: Examples) -> dict[str, pa.Table]:
             value=touches.value,
         ),
         **{
-            f"{name}_changes": arrow(lead=table.lead, occurred=table.occurred, known=table.known, **{name: table.value})
+            f"{name}_changes": arrow(
+                lead=table.lead,
+                occurred=table.occurred,
+                known=table.known,
+                recorded=table.recorded,
+                **{name: table.value},
+            )
             for name, table in tables.changes.items()
         },
         "examples": arrow(example=np.arange(len(examples.lead)), lead=examples.lead, as_of=examples.as_of),
@@ -145,31 +152,32 @@ def words(column: Coded) -> pa.Array:
     return pa.array([column.names[code] if code >= 0 else None for code in column.codes], pa.string())
 
 
-# The stages that a lead was known to enter, in the order in which that became known: a transition counts if
-# it is newer than every one known before it, and is a step if it leads to another stage.
+# The stages that a lead was known to enter, in the order in which that became known: a transition counts if none that
+# was known before it is newer, and is a step if it leads to another stage. Of equal moments the one recorded later is
+# newer, then the one of the further stage.
 STEPS = """
     newer AS (
         SELECT * FROM (
-            SELECT *, max(occurred * 100 + stage) OVER (
-                PARTITION BY {per} ORDER BY known, occurred, stage
+            SELECT *, max(occurred) OVER (
+                PARTITION BY {per} ORDER BY known, occurred, recorded, stage
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             ) AS newest FROM {source}
-        ) WHERE newest IS NULL OR occurred * 100 + stage > newest
+        ) WHERE newest IS NULL OR occurred >= newest
     ),
     steps AS (
         SELECT *, lag(occurred, 1, least(created, occurred)) OVER in_order AS since
         FROM (
             SELECT *, lag(stage, 1, 0) OVER in_order AS stage_before FROM newer
-            WINDOW in_order AS (PARTITION BY {per} ORDER BY known, occurred, stage)
+            WINDOW in_order AS (PARTITION BY {per} ORDER BY known, occurred, recorded, stage)
         ) WHERE stage <> stage_before
-        WINDOW in_order AS (PARTITION BY {per} ORDER BY known, occurred, stage)
+        WINDOW in_order AS (PARTITION BY {per} ORDER BY known, occurred, recorded, stage)
     )
 """
 
 
 def outcome_query(known_until: int) -> str:
     """Outcome of each later stage within its horizon."""
-    now = "coalesce(max_by(stage, (known, occurred, stage)) FILTER (known <= as_of), 0)"
+    now = "coalesce(max_by(stage, (known, occurred, recorded, stage)) FILTER (known <= as_of), 0)"
     columns = [
         f"""CASE WHEN {now} >= {stage} THEN NULL
                  WHEN as_of + {days * DAY} > {known_until} THEN NULL
@@ -204,8 +212,8 @@ def column_query() -> str:
         ),
         stood AS (SELECT example, {step_aggregates()} FROM steps GROUP BY example),
         touched AS (SELECT example, {per_touch} FROM known_touches GROUP BY example),
-        amounts AS ({newest("amount", "amount")}),
-        owners AS ({newest("owner", position("owner", VOCABULARY.categories["owner"]))})
+        amounts AS ({newest("amount", "amount", "if(isnan(amount), '-infinity'::DOUBLE, amount)")}),
+        owners AS ({newest("owner", position("owner", VOCABULARY.categories["owner"]), "coalesce(owner, '')")})
         SELECT {chosen} FROM examples JOIN leads USING (lead)
         LEFT JOIN stood USING (example) LEFT JOIN touched USING (example)
         LEFT JOIN amounts USING (example) LEFT JOIN owners USING (example)
@@ -213,10 +221,10 @@ def column_query() -> str:
     """
 
 
-def newest(name: str, rank: str) -> str:
-    """Value with the latest ``occurred``, of those known; at the same moment the one of higher rank."""
+def newest(name: str, value: str, rank: str) -> str:
+    """Value with the latest ``occurred``, of those known; of equal moments the last recorded, then of higher rank."""
     return f"""
-        SELECT example, max_by({rank}, (occurred, {rank})) AS newest_{name}
+        SELECT example, max_by({value}, (occurred, known, recorded, {rank})) AS newest_{name}
         FROM examples JOIN {name}_changes USING (lead) WHERE known <= as_of GROUP BY example
     """
 
@@ -245,7 +253,7 @@ def roundness(number: str) -> str:
 
 
 def step_aggregates() -> str:
-    last = "(known, occurred, stage)"
+    last = "(known, occurred, recorded, stage)"
     stays = ", ".join(
         f"sum(occurred - since) FILTER (stage_before = {state}) AS stayed_{state}" for state in range(LOST + 1)
     )

@@ -71,7 +71,11 @@ def test_what_was_sent_is_read_back_with_the_time_it_came(two: Store) -> None:
         "recorded_at": NOON,
         "attributes": {"employees": 5.0, "source": "web"},
         "do_not_score": False,
-        "transitions": [{"stage": "mql", "occurred_at": NOON, "recorded_at": NOON + 7, "reason": "form"}],
+        "gone_at": None,
+        "incomplete": False,
+        "transitions": [
+            {"stage": "mql", "occurred_at": NOON, "recorded_at": NOON + 7, "reason": "form", "whole_day": False}
+        ],
         "touches": [
             touch("mail", NOON - HOUR, NOON + 7),
             touch("call", NOON + HOUR, NOON + 7, direction="inbound", by="ann", value=-1.5),

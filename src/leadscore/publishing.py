@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
+    from leadscore.config import Times
     from leadscore.history import Rules, Snapshot
     from leadscore.history.line import Bools, Float64s, Int64s, Strings
     from leadscore.model import FunnelModel, StageModel
@@ -88,7 +89,7 @@ def rescore(
     runs = open_runs(connection)
     earliest = max(as_of, runs.as_of)
     moments = np.array([max(earliest, _newest_known(record)) for record in records], np.int64)
-    scores = score_leads(model, [sent_record(record) for record in records], moments, rules)
+    scores = score_leads(model, [sent_record(record, model.funnel.time) for record in records], moments, rules)
     number = np.array([record["lead"] for record in records], np.int64)
     found = scored_leads(
         model,
@@ -162,9 +163,14 @@ def _newest_known(record: Record) -> int:
     return newest
 
 
-def sent_record(record: Record) -> Record:
+def sent_record(record: Record, times: Times) -> Record:
     """A record as `leadscore.history.check_records` takes it."""
     own = {name: [_in_time(row) for row in record[name]] for name in EVENTS}
+    if times.timezone is not None:
+        # A whole day is written as a date, so that it is read as one.
+        for row in own["transitions"]:
+            if row["whole_day"]:
+                row["occurred_at"] = row["occurred_at"].astimezone(times.zone).date().isoformat()
     return {**record["attributes"], **_in_time(record), **own}
 
 

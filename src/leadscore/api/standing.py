@@ -159,7 +159,7 @@ def standing_of(store: Store, served: Served, lead_id: str, now: int) -> Standin
         row = listed_rows(connection, [stands]).get(stands)
         past = score_history(connection, records[0]["lead"])
     as_of, scored_at = (now, now) if row is None else (row.as_of, row.scored_at)
-    record = sent_record(records[0])
+    record = sent_record(records[0], served.model.funnel.time)
     scores = score_leads(served.model, [record], np.array([as_of], np.int64), served.rules)
     earlier = [each for each in past if each.as_of < as_of]
     return Standing(stands, served, record, scores, as_of, scored_at, None if row is None else row.rank, earlier)

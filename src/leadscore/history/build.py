@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from leadscore.errors import DataError, Problem
 from leadscore.history.cores import done, on_all_cores
 from leadscore.history.history import History
 from leadscore.history.line import Changes, Steps, Touches
-from leadscore.history.order import by_lead_and_time, lead_of, newest_known, starts
+from leadscore.history.order import by_lead_and_time, lead_of, n_undecided, newest_known, starts
+from leadscore.history.same_day import settle_same_day
 from leadscore.history.tables import Coded
 from leadscore.history.touches import VALUE_UNIT
-from leadscore.history.vocabulary import OTHER, Vocabulary, names_of, recode
+from leadscore.history.vocabulary import MISSING, OTHER, Vocabulary, names_of, recode
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -48,6 +50,10 @@ def build_history(tables: Tables, funnel: Funnel) -> History:
     place[order] = np.arange(len(order), dtype=np.int32)
     vocabulary = _vocabulary(tables)
     names = vocabulary.categories
+    steps, odd = _steps(tables.transitions, place, leads.created[order], funnel)
+    changes = {
+        name: _changes(name, table, place, len(order), names.get(name)) for name, table in tables.changes.items()
+    }
     return History(
         funnel=funnel,
         vocabulary=vocabulary,
@@ -55,15 +61,15 @@ def build_history(tables: Tables, funnel: Funnel) -> History:
         created=leads.created[order],
         known=leads.known[order],
         touches=_touches(tables.touches, place, len(order), vocabulary),
-        steps=_steps(tables.transitions, place, leads.created[order]),
+        steps=steps,
         numbers={name: column[order] for name, column in leads.numbers.items()},
         categories={name: _coded(column, names[name])[order] for name, column in leads.categories.items()},
-        changes={name: _changes(table, place, len(order), names.get(name)) for name, table in tables.changes.items()},
+        changes={name: line for name, (line, _) in changes.items()},
         known_until=tables.known_until,
         left_out=len(leads.ids) - len(order),
         gone=None if leads.gone is None else leads.gone[order],
         incomplete=None if leads.incomplete is None else leads.incomplete[order],
-        warnings=tables.warnings,
+        warnings=(*tables.warnings, *odd, *chain.from_iterable(odd for _, odd in changes.values())),
     )
 
 
@@ -139,12 +145,26 @@ def _check_sums(line: Touches) -> None:
         )
 
 
-def _steps(table: TransitionTable, place: Int32s, created: Int64s) -> Steps:
-    start, known, (occurred, stage) = by_lead_and_time(
-        place[table.lead], table.known, len(created), [table.occurred, table.stage]
+def _steps(table: TransitionTable, place: Int32s, created: Int64s, funnel: Funnel) -> tuple[Steps, tuple[str, ...]]:
+    """The line of steps, and what is odd about the transitions."""
+    # Of equal moments what was recorded later counts, then the further stage.
+    columns: list[npt.NDArray[Any]] = [
+        table.occurred,
+        table.occurred if table.recorded is None else table.recorded,
+        table.stage,
+    ]
+    if table.whole_day is not None:
+        columns.append(table.whole_day)
+    start, known, (occurred, recorded, stage, *whole_day) = by_lead_and_time(
+        place[table.lead], table.known, len(created), columns
     )
     n_transitions, lead = len(known), lead_of(start)
-    newest = newest_known(lead, occurred, stage)
+    undecided = n_undecided(lead, occurred, recorded, stage)
+    if whole_day:
+        kept, occurred = settle_same_day(lead, occurred, stage, whole_day[0], funnel.time.zone)
+        lead, occurred, stage, known = lead[kept], occurred[kept], stage[kept], known[kept]
+    newest = newest_known(lead, occurred)
+    n_older = n_transitions - int(np.count_nonzero(newest))
     lead, occurred, stage, known = lead[newest], occurred[newest], stage[newest], known[newest]
     first = _first_of_lead(lead)
     step = stage != np.where(first, 0, _one_later(stage))
@@ -153,12 +173,12 @@ def _steps(table: TransitionTable, place: Int32s, created: Int64s) -> Steps:
         "%d transitions: %d steps, %d older than what was known, %d repeats",
         n_transitions,
         np.count_nonzero(step),
-        n_transitions - len(lead),
+        n_older,
         np.count_nonzero(~step),
     )
     lead, occurred, stage, known = lead[step], occurred[step], stage[step], known[step]
     first = _first_of_lead(lead)
-    return Steps(
+    steps = Steps(
         start=starts(lead, len(created)),
         known=known,
         occurred=occurred,
@@ -166,6 +186,17 @@ def _steps(table: TransitionTable, place: Int32s, created: Int64s) -> Steps:
         # A step may be older than the CRM's record of its lead.
         since=np.where(first, np.minimum(created[lead], occurred), _one_later(occurred)),
         left=np.where(first, np.int8(0), _one_later(stage)),
+    )
+    return steps, _undecided("transitions", "the further stage counts", undecided)
+
+
+def _undecided(table: str, what_counts: str, n_rows: int) -> tuple[str, ...]:
+    if not n_rows:
+        return ()
+    rows = f"{n_rows:,} row{'s' if n_rows != 1 else ''}"
+    return (
+        f"{table}: {rows} of the same moment as another row of the lead, recorded at the same time: {what_counts}. "
+        "Export times rather than dates, or recorded_at, so that their order is known.",
     )
 
 
@@ -180,9 +211,34 @@ def _one_later(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.concatenate((column[-1:], column[:-1]))
 
 
-def _changes(table: ChangeTable, place: Int32s, n_leads: int, names: tuple[str, ...] | None) -> Changes:
-    value = _coded(table.value, names or ()) if isinstance(table.value, Coded) else table.value
-    start, known, (occurred, value) = by_lead_and_time(place[table.lead], table.known, n_leads, [table.occurred, value])
+def _changes(
+    name: str, table: ChangeTable, place: Int32s, n_leads: int, names: tuple[str, ...] | None
+) -> tuple[Changes, tuple[str, ...]]:
+    """The line of an attribute that changes, and what is odd about its rows."""
+    rank, missing = _ranked(table.value, names or ())
+    start, known, (occurred, recorded, rank) = by_lead_and_time(
+        place[table.lead],
+        table.known,
+        n_leads,
+        [table.occurred, table.occurred if table.recorded is None else table.recorded, rank],
+    )
     lead = lead_of(start)
-    newest = newest_known(lead, occurred, value)
-    return Changes(start=starts(lead[newest], n_leads), known=known[newest], value=value[newest])
+    undecided = n_undecided(lead, occurred, recorded, rank)
+    newest = newest_known(lead, occurred)
+    value = rank[newest]
+    np.copyto(value, missing, where=value == _LOWEST[value.dtype.kind])
+    line = Changes(start=starts(lead[newest], n_leads), known=known[newest], value=value)
+    what_counts = f"of {name} the larger number or the later text counts"
+    return line, _undecided("changes", what_counts, undecided)
+
+
+# In the place of a missing value: of values that nothing puts in order it comes first.
+_LOWEST = {"i": -1, "f": -np.inf}
+
+
+def _ranked(value: Float64s | Coded, names: tuple[str, ...]) -> tuple[Float64s | Int32s, float]:
+    """Values in an order of their own, missing ones first; and what stands for missing in the line."""
+    if isinstance(value, Coded):
+        codes, missing = _coded(value, names), names.index(MISSING)
+        return np.where(codes == missing, np.int32(-1), codes), missing
+    return np.where(np.isnan(value), -np.inf, value), np.nan

@@ -158,25 +158,26 @@ def lead_of(start: Int64s) -> Int32s:
     return np.arange(len(start) - 1, dtype=np.int32).repeat(start[1:] - start[:-1])
 
 
-def newest_known(lead: Int32s, occurred: Int64s, rank: npt.NDArray[np.generic]) -> Bools:
+def newest_known(lead: Int32s, occurred: Int64s) -> Bools:
     """Which events, in the order they became known, are then the newest known of their lead; shape (n_events,).
 
-    An old event recorded late is not. Of events that occurred at the same moment the one of higher ``rank``
-    is newer; of equal ones the first to be known.
+    An old event recorded late is not. Of events that occurred at the same moment the later one in order is newer.
     """
-    if ((occurred[1:] > occurred[:-1]) | (lead[1:] != lead[:-1])).all():
+    if ((occurred[1:] >= occurred[:-1]) | (lead[1:] != lead[:-1])).all():
         return np.ones(len(lead), np.bool_)
-    order = np.lexsort((rank, occurred, lead))
-    same = np.concatenate(
-        (
-            [False],
-            (lead[order][1:] == lead[order][:-1])
-            & (occurred[order][1:] == occurred[order][:-1])
-            & (rank[order][1:] == rank[order][:-1]),
-        )
-    )
+    order = np.lexsort((occurred, lead))
+    same = (lead[order][1:] == lead[order][:-1]) & (occurred[order][1:] == occurred[order][:-1])
     age = np.empty(len(lead), np.int64)
-    age[order] = np.cumsum(~same)
+    age[order] = np.cumsum(np.concatenate(([True], ~same)))
     # Ages grow from lead to lead, so a running maximum over all leads is one within each lead.
-    newest = np.maximum.accumulate(age)
-    return np.concatenate(([True], newest[1:] > newest[:-1]))
+    newest: Bools = np.maximum.accumulate(age) == age
+    return newest
+
+
+def n_undecided(lead: Int32s, occurred: Int64s, recorded: Int64s, rank: npt.NDArray[np.generic]) -> int:
+    """How many events nothing but their ``rank`` puts after the one before them.
+
+    Rows are in order of (lead, known time, occurred, recorded, rank).
+    """
+    same = (lead[1:] == lead[:-1]) & (occurred[1:] == occurred[:-1]) & (recorded[1:] == recorded[:-1])
+    return int(np.count_nonzero(same & (rank[1:] != rank[:-1])))

@@ -79,7 +79,7 @@ class TransitionTable:
     stage : ndarray of int8, shape (n_transitions,)
         Code of the stage entered.
     recorded : ndarray of int64, shape (n_transitions,), optional
-        ``recorded_at``, or ``occurred_at`` where that is missing; None where all are.
+        ``recorded_at``, or ``occurred_at`` where that is missing; None where it is ``occurred`` in every row.
     whole_day : ndarray of bool, shape (n_transitions,), optional
         Whether ``occurred`` is the end of a day, of which no time is known; None where no row is.
     """
@@ -90,6 +90,11 @@ class TransitionTable:
     stage: Int8s
     recorded: Int64s | None = None
     whole_day: Bools | None = None
+
+
+def recorded_apart(occurred: Int64s, recorded: Int64s | None) -> Int64s | None:
+    """``recorded`` of a table; None where it says no more than ``occurred``."""
+    return None if recorded is None or np.array_equal(occurred, recorded) else recorded
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 from leadscore.config import TABLES
 from leadscore.errors import ConfigError, DataError, Problem
 from leadscore.history.reading import Rules
-from leadscore.history.reading.check import check_changes, check_leads, check_touches, check_transitions
+from leadscore.history.reading.check import check_changes, check_leads, check_touches, check_transitions, odd_times
 from leadscore.history.reading.columns import as_text
 from leadscore.history.reading.faults import Faults
 from leadscore.history.reading.parts import whole
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from leadscore.history.reading.check import Checked
     from leadscore.history.reading.rules import LeadIds
     from leadscore.history.reading.source import Source
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ def check_folder(
         raise ConfigError("time.known_until: needs a time with a time zone: set it to when the data was exported")
     rules = Rules.of(funnel)
     problems: list[Problem] = []
+    warnings: list[str] = []
     aside: dict[TableName, tuple[Source, Faults]] = {}
     found: dict[TableName, CheckedTable] = {}
     ids: LeadIds | None = None
@@ -99,11 +103,13 @@ def check_folder(
             if source is None:
                 fix = f"Add it, or say in [tables.{table}] where it is"
                 raise DataError((Problem(table, "", "table is missing", fix),))
+            checked: Checked[Any]
             if table == "leads":
                 checked, ids = check_leads(source, rules)
-                found[table], faults = _kept(source, rules, checked)
             else:
-                found[table], faults = _kept(source, rules, _check(table, source, rules, ids))
+                checked = _check(table, source, rules, ids)
+            found[table], faults = _kept(source, rules, checked)
+            warnings += odd_times({table: checked}, rules)
         except DataError as error:
             problems += error.problems
             whole_tables = False
@@ -115,6 +121,8 @@ def check_folder(
         raise DataError(tuple(problems))
     if quarantine:
         set_aside(folder, aside)
+    for warning in warnings:
+        log.warning("%s", warning)
     return found, micros(until)
 
 

@@ -175,7 +175,8 @@ def _load_events(connection: sa.Connection, checked: CheckedTable, loaded: Loade
             lead = [numbers.get(each) for each in columns.lead_id]
             key = keys.of(columns)
             happened, *own = columns.own.values()
-            events = list(zip(lead, key, happened, columns.known, *own, strict=True))
+            days = [columns.whole_day] if columns.whole_day else []
+            events = list(zip(lead, key, happened, columns.recorded, *own, *days, strict=True))
             loaded.erased += lead.count(None)
             stay = [event for event in events if event[0] is not None and event[1] not in gone]
             loaded.retracted += len(events) - lead.count(None) - len(stay)

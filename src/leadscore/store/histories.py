@@ -146,15 +146,22 @@ def _mixed(values: list[Any]) -> pa.Array:
 def _transitions(query: Query, some: list[int] | None, place: Int64s, rules: Rules) -> TransitionTable:
     stage = rules.readers["transitions"]["stage"]
     columns = transitions.c
-    wanted = sa.select(columns.lead, columns.occurred_at, _known(columns), columns.stage)
+    whole_day = sa.case((columns.whole_day, 1), else_=0).label("whole_day")
+    wanted = sa.select(
+        columns.lead, columns.occurred_at, columns.recorded_at, _known(columns), columns.stage, whole_day
+    )
     found = _parts(
         query(_of(wanted, columns.lead, some), columns.id),
         place,
         lambda batch: {
             "occurred": _ints(batch, "occurred_at"),
             "stage": _read("transitions", stage, "stage", batch["stage"]),
+            "recorded": _ints(batch, "recorded_at"),
+            "whole_day": _ints(batch, "whole_day") == 1,
         },
     )
+    if "whole_day" in found and not found["whole_day"].any():
+        del found["whole_day"]
     nothing: dict[str, Any] = {"occurred": np.empty(0, np.int64), "stage": np.empty(0, np.int8)}
     return TransitionTable(**nothing | found)
 
@@ -193,7 +200,7 @@ def _touches(query: Query, some: list[int] | None, place: Int64s, dialect: str) 
 def _changes(query: Query, some: list[int] | None, place: Int64s, rules: Rules) -> dict[str, ChangeTable]:
     columns = changes.c
     value = sa.func.coalesce(columns.value, "").label("value")
-    wanted = sa.select(columns.lead, columns.occurred_at, _known(columns), value)
+    wanted = sa.select(columns.lead, columns.occurred_at, columns.recorded_at, _known(columns), value)
     tables = {}
     for name, reader in rules.changing.items():
         found = _parts(
@@ -202,6 +209,7 @@ def _changes(query: Query, some: list[int] | None, place: Int64s, rules: Rules) 
             lambda batch, reader=reader: {  # type: ignore[misc]
                 "occurred": _ints(batch, "occurred_at"),
                 "value": _read("changes", reader, "value", batch["value"]),
+                "recorded": _ints(batch, "recorded_at"),
             },
         )
         nothing = {

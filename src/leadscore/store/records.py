@@ -26,7 +26,8 @@ def records_of(connection: sa.Connection, lead_ids: Sequence[str]) -> list[Recor
     -------
     list of dict
         In the order asked for, each lead once, without those that are not there: ``lead`` (its number in the
-        store), ``lead_id``, ``created_at``, ``recorded_at``, ``do_not_score``, ``attributes`` (a dict), and
+        store), ``lead_id``, ``created_at``, ``recorded_at``, ``do_not_score``, ``gone_at``, ``incomplete``,
+        ``attributes`` (a dict), and
         ``transitions``, ``touches`` and ``changes``, each a list of dicts in order of ``occurred_at``, with
         ``recorded_at``. All times are int microseconds since 1970 UTC; what was known when is the later of the two.
         Values of changes are text, of numbers as Python writes a float.
@@ -55,4 +56,5 @@ def _queries(dialect: str) -> tuple[sa.Select[Any], dict[str, sa.Select[Any]]]:
         .order_by(table.c.occurred_at, table.c.id)
         for name, table in EVENTS.items()
     }
-    return sa.select(leads).where(among(leads.c.lead_id, "ids", dialect)), events
+    columns = [column for column in leads.c if column.name not in {"backfilled"}]
+    return sa.select(*columns).where(among(leads.c.lead_id, "ids", dialect)), events

@@ -12,6 +12,7 @@ import pyarrow as pa
 from leadscore.history.reading.columns import as_text, encoded, ids_as_text
 from leadscore.history.reading.lookup import FACTOR, HALF, hashes
 from leadscore.history.reading.parts import part_of, whole
+from leadscore.history.reading.times import NO_TIME
 from leadscore.history.tables import Coded
 from leadscore.store.event_keys import key_of_id, key_of_row
 from leadscore.store.merging import written
@@ -30,7 +31,7 @@ DIRECTIONS = (None, "inbound", "outbound")
 LEAD_COLUMNS = ("lead_id", "created_at", "recorded_at", "attributes", "do_not_score")
 _EVENT = ("lead", "event_key", "occurred_at", "recorded_at")
 EVENT_COLUMNS: dict[TableName, tuple[str, ...]] = {
-    "transitions": (*_EVENT, "stage", "reason"),
+    "transitions": (*_EVENT, "stage", "reason", "whole_day"),
     "touches": (*_EVENT, "kind", "direction", "by", "value"),
     "changes": (*_EVENT, "attribute", "value"),
 }
@@ -47,16 +48,19 @@ class Columns:
     own : dict of str to list
         ``occurred_at`` and the columns of the table's own, in the order of the event's key. Of ``leads``:
         ``created_at``, ``do_not_score`` and the attributes.
-    known : list of int
-        When we knew of it.
+    recorded : list of int
+        When it was recorded: ``occurred_at`` or ``created_at`` where that is missing.
     event_id : list of str or None
         None where the table has none.
+    whole_day : list of bool
+        Of transitions: whether only the day is known.
     """
 
     lead_id: list[str]
     own: dict[str, list[Any]]
-    known: list[int]
+    recorded: list[int]
     event_id: list[str | None] | None = None
+    whole_day: list[bool] = field(default_factory=list)
 
 
 def alike(lead_ids: pa.Array, occurred: npt.NDArray[np.int64]) -> UInt64s:
@@ -78,15 +82,16 @@ def columns_of(table: TableName, rows: pa.Table, rules: Rules) -> Columns:
     readers = {name: read for name, read in rules.of_table(table).items() if name not in as_written}
     values = part_of(rows, readers).values
     happened = cast("npt.NDArray[np.int64]", values.pop("created_at" if table == "leads" else "occurred_at"))
-    recorded = values.pop("recorded_at", happened)
-    known = np.maximum(happened, cast("npt.NDArray[np.int64]", recorded)).tolist()
+    stated = cast("npt.NDArray[np.int64]", values.pop("recorded_at", happened))
+    recorded = np.where(stated == NO_TIME, happened, stated).tolist()
     ids = cast("list[str]", ids_as_text(whole(rows["lead_id"])).to_pylist())
     if table == "leads":
         own = {"created_at": happened.tolist(), "do_not_score": _flags(values, len(ids))}
-        return Columns(ids, own | {name: _listed(column) for name, column in values.items()}, known)
+        return Columns(ids, own | {name: _listed(column) for name, column in values.items()}, recorded)
     own = {"occurred_at": happened.tolist()} | _own(table, rows, values, rules)
     event_id = ids_as_text(whole(rows["event_id"])).to_pylist() if "event_id" in rows.column_names else None
-    return Columns(ids, own, known, event_id)
+    days = rules.are_whole_days(whole(rows["occurred_at"])).tolist() if table == "transitions" else []
+    return Columns(ids, own, recorded, event_id, days)
 
 
 def _flags(values: dict[str, Values], n_rows: int) -> list[bool]:
@@ -152,7 +157,7 @@ def lead_rows(columns: Columns, absent: set[str]) -> list[tuple[Any, ...]]:
     created, objects = own.pop("created_at"), own.pop("do_not_score")
     attributes = (written(dict(zip(own, values, strict=True))) for values in zip(*own.values(), strict=True))
     said = attributes if own else ("{}" for _ in created)
-    rows = zip(columns.lead_id, created, columns.known, said, objects, strict=True)
+    rows = zip(columns.lead_id, created, columns.recorded, said, objects, strict=True)
     return [row for row in rows if row[0] not in absent]
 
 

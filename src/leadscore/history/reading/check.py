@@ -5,7 +5,7 @@ A table that lacks a column it needs is not built; its other columns are checked
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import numpy as np
@@ -20,22 +20,26 @@ from leadscore.history.reading.repeats import different_leads, repeated_touches
 from leadscore.history.reading.rules import LeadIds, Rules
 from leadscore.history.reading.source import ArrowSource, Source, picked
 from leadscore.history.reading.text import CsvSource
-from leadscore.history.tables import ChangeTable, Coded, LeadTable, TouchTable, TransitionTable
+from leadscore.history.reading.times import NO_TIME, TimesOfDay
+from leadscore.history.tables import ChangeTable, Coded, LeadTable, TouchTable, TransitionTable, recorded_apart
 from leadscore.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
+    from leadscore.config import TableName
     from leadscore.history.line import Bools, Float64s, Int64s
-    from leadscore.history.reading.columns import ColumnReader, Values
+    from leadscore.history.reading.columns import Values
 
 SAME_LEAD = Rule("must not repeat with different contents", "Leave one row per lead; dated values belong in changes")
 SAME_TOUCH = Rule(
     "must not repeat with different contents", "Give each touch an event_id of its own, or export it once"
 )
 NO_ROWS = np.empty(0, np.int64)
+# Fewer times than this may all be midnight by chance, or by hand.
+LEAST_MIDNIGHTS = 20
 
 Built = TypeVar("Built", bound="LeadTable | TransitionTable | TouchTable | dict[str, ChangeTable]")
 
@@ -55,6 +59,8 @@ class Checked(Generic[Built]):
         undeclared attributes.
     unused : tuple of str
         Columns that were not read.
+    times : dict of str to TimesOfDay
+        By column of times.
     """
 
     rows: Built | None
@@ -63,6 +69,12 @@ class Checked(Generic[Built]):
     repeats: int = 0
     ignored: int = 0
     unused: tuple[str, ...] = ()
+    times: dict[str, TimesOfDay] = field(default_factory=dict)
+
+    def saw(self, part: Part) -> None:
+        """Add the times of one more part."""
+        for name, times in part.times.items():
+            self.times[name] = times.plus(self.times.get(name, TimesOfDay()))
 
     def n_leads(self) -> int:
         """How many leads have a row that broke no rule."""
@@ -92,6 +104,7 @@ def check_leads(source: Source, rules: Rules) -> tuple[Checked[LeadTable], LeadI
         faults.whole.append(Problem("leads", "", "must have a row", "Export the leads"))
         return checked, None
     part = part_of(rows, rules.of_table("leads"))
+    checked.saw(part)
     ids = ids_as_text(whole(rows["lead_id"]))
     different, repeat = different_leads(ids, rows)
     for fault in part.faults:
@@ -119,14 +132,25 @@ def check_transitions(source: Source, rules: Rules, leads: LeadIds | None) -> Ch
     """Check ``transitions``."""
     faults = Faults("transitions")
     columns = rules.columns(source, faults)
-    values, kept = _stream(source, columns, rules.of_table("transitions", leads), faults)
-    checked = Checked[TransitionTable](None, faults, len(kept), unused=_unused(source, columns))
+    readers = rules.of_table("transitions", leads)
+
+    def read(chunk: pa.Table) -> Part:
+        part = part_of(chunk, readers)
+        if "occurred_at" in part.values:
+            part.values["whole_day"] = rules.are_whole_days(whole(chunk["occurred_at"]))
+        return _timed(part, keep_recorded=True)
+
+    checked = Checked[TransitionTable](None, faults, unused=_unused(source, columns))
+    values, _ = _stream(source, columns, read, checked)
     if not faults.whole:
+        whole_day = _array(values["whole_day"])
         checked.rows = TransitionTable(
             lead=_array(values["lead_id"]),
             occurred=_array(values["occurred_at"]),
             known=_array(values["recorded_at"]),
             stage=_array(values["stage"]),
+            recorded=_recorded(values),
+            whole_day=whole_day if whole_day.any() else None,
         )
     return checked
 
@@ -135,8 +159,15 @@ def check_touches(source: Source, rules: Rules, leads: LeadIds | None) -> Checke
     """Check ``touches``; repeats of one ``event_id`` are one touch."""
     faults = Faults("touches")
     columns = rules.columns(source, faults)
-    values, kept = _stream(source, columns, rules.of_table("touches", leads), faults, unneeded=("occurred_at",))
-    checked = Checked[TouchTable](None, faults, len(kept), unused=_unused(source, columns))
+    readers = rules.of_table("touches", leads)
+
+    def read(chunk: pa.Table) -> Part:
+        part = _timed(part_of(chunk, readers))
+        part.values.pop("occurred_at", None)
+        return part
+
+    checked = Checked[TouchTable](None, faults, unused=_unused(source, columns))
+    values, kept = _stream(source, columns, read, checked)
     if "event_id" in values and "lead_id" in values:
         checked.repeats = _collapse_repeats(source, columns, values, kept, faults)
     if not faults.whole:
@@ -189,7 +220,8 @@ def check_changes(source: Source, rules: Rules, leads: LeadIds | None) -> Checke
         for name in declared:
             rows = np.flatnonzero(codes.codes == codes.names.index(name)) if name in codes.names else NO_ROWS
             part = part_of(chunk.take(pa.array(rows)), readers | {"value": declared[name]})
-            parts[name].append(_timed(part))
+            parts[name].append(_timed(part, keep_recorded=True))
+            checked.saw(part)
             checked.ignored -= len(rows)
             for fault in part.faults:
                 faults.add(replace(fault, rows=rows[fault.rows]), checked.n_rows)
@@ -206,7 +238,14 @@ def _change_table(values: Mapping[str, Values]) -> ChangeTable:
         occurred=_array(values["occurred_at"]),
         known=_array(values["recorded_at"]),
         value=cast("Float64s | Coded", values["value"]),
+        recorded=_recorded(values),
     )
+
+
+def _recorded(values: Mapping[str, Values]) -> Int64s | None:
+    if "recorded" not in values:
+        return None
+    return recorded_apart(_array(values["occurred_at"]), _array(values["recorded"]))
 
 
 def _lead_table(leads: LeadIds, values: dict[str, Values]) -> LeadTable:
@@ -224,24 +263,18 @@ def _lead_table(leads: LeadIds, values: dict[str, Values]) -> LeadTable:
 
 
 def _stream(
-    source: Source,
-    columns: Mapping[str, str],
-    readers: Mapping[str, ColumnReader],
-    faults: Faults,
-    *,
-    unneeded: Sequence[str] = (),
+    source: Source, columns: Mapping[str, str], read: Callable[[pa.Table], Part], checked: Checked[Any]
 ) -> tuple[dict[str, Values], Bools]:
     """Values of the rows that have no fault, and which of the source's rows those are."""
-    parts, n_rows = [], 0
-    for part in on_all_cores(lambda chunk: _timed(part_of(chunk, readers)), _chunks(source, columns)):
+    parts = []
+    for part in on_all_cores(read, _chunks(source, columns)):
         for fault in part.faults:
-            faults.add(fault, n_rows)
-        for name in unneeded:
-            part.values.pop(name, None)
+            checked.faults.add(fault, checked.n_rows)
+        checked.saw(part)
         parts.append(part)
-        n_rows += part.n_rows
-    _add_ragged(faults, source, columns)
-    return joined(parts) if parts else {}, faults.kept(n_rows)
+        checked.n_rows += part.n_rows
+    _add_ragged(checked.faults, source, columns)
+    return joined(parts) if parts else {}, checked.faults.kept(checked.n_rows)
 
 
 def _chunks(source: Source, columns: Mapping[str, str]) -> Iterator[pa.Table]:
@@ -258,14 +291,44 @@ def _chunks(source: Source, columns: Mapping[str, str]) -> Iterator[pa.Table]:
         yield pa.table({name: pa.array([], pa.string()) for name in columns})
 
 
-def _timed(part: Part) -> Part:
-    """Rows of a part that have no fault; ``recorded_at`` becomes when they were known."""
+def _timed(part: Part, *, keep_recorded: bool = False) -> Part:
+    """Rows of a part that have no fault; ``recorded_at`` becomes when they were known.
+
+    With ``keep_recorded`` what it was stays as ``recorded``: ``occurred_at`` where it was missing.
+    """
     values = part.values
     happened = values.get("created_at", values.get("occurred_at"))
     if happened is not None:
-        recorded = values.get("recorded_at", happened)
-        values["recorded_at"] = np.maximum(_array(happened), _array(recorded))
+        occurred, recorded = _array(happened), _array(values.get("recorded_at", happened))
+        if keep_recorded and "recorded_at" in values:
+            values["recorded"] = np.where(recorded == NO_TIME, occurred, recorded)
+        values["recorded_at"] = np.maximum(occurred, recorded)
     return part.kept()
+
+
+def odd_times(checked: Mapping[TableName, Checked[Any]], rules: Rules) -> tuple[str, ...]:
+    """A sentence for each column of times whose days are doubtful."""
+    return tuple(
+        sentence
+        for table, each in checked.items()
+        for name, times in each.times.items()
+        if (sentence := _odd_times(f"{table}.{name}", times, whole_days=f"{table}.{name}" in rules.whole_days))
+    )
+
+
+def _odd_times(column: str, times: TimesOfDay, *, whole_days: bool) -> str | None:
+    if whole_days and 0 < times.n_midnight < times.n_times:
+        return (
+            f"{column}: {times.n_midnight:,} whole days are written as 00:00, {times.n_times - times.n_midnight:,} as "
+            "another time of day: the former are the day as written, the latter the day in [time] timezone. Export "
+            "them as dates."
+        )
+    if not whole_days and times.n_midnight == times.n_times >= LEAST_MIDNIGHTS:
+        return (
+            f"{column}: every time is midnight, so they seem to be days, of which each would be known as it begins. "
+            f'If they are, add "{column}" to [time] whole_days.'
+        )
+    return None
 
 
 def _add_ragged(faults: Faults, source: Source, columns: Mapping[str, str]) -> None:

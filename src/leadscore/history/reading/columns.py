@@ -45,10 +45,14 @@ BOOLEANS = ("true", "t", "yes", "1", "false", "f", "no", "0")
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A column, shape (n_rows,), and the rows of it that break a rule; their values mean nothing."""
+    """A column, shape (n_rows,), and the rows of it that break a rule; their values mean nothing.
+
+    ``times`` is of a column of times.
+    """
 
     values: Values
     faults: tuple[Fault, ...] = ()
+    times: times.TimesOfDay | None = None
 
 
 Values = npt.NDArray[Any] | Coded
@@ -83,14 +87,15 @@ def moments(clock: times.Clock, years: tuple[int, int], *, whole_days: bool, req
 
     def read(name: str, column: pa.Array) -> Read:
         moment, fault = clock.moments(column, whole_days=whole_days)
+        seen = clock.times_of_day(column, whole_days=whole_days)
         if not fault.any():
-            return Read(moment)
+            return Read(moment, times=seen)
         if not required:
             missing = fault == times.MISSING + 1
             moment = np.where(missing, times.NO_TIME, moment)
             fault = np.where(missing, 0, fault)
         found = (bad(name, rule, column, fault == code + 1) for code, rule in rules.items())
-        return Read(moment, tuple(fault for fault in found if len(fault.rows)))
+        return Read(moment, tuple(fault for fault in found if len(fault.rows)), seen)
 
     return Reader(read, partial(clock.plain, whole_days=whole_days, required=required))
 

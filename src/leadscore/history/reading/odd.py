@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,8 @@ def read_as_tables(records: Sequence[Row], rules: Rules, known_until: int) -> Ta
     reading = Reading(rules, known_until)
     for table, each in columns.items():
         reading.check(table, ArrowSource(table, pa.table({name: _array(name, each[name]) for name in each})))
-    return reading.tables(quarantine=False)
+    # Warnings are about whole tables.
+    return replace(reading.tables(quarantine=False), warnings=())
 
 
 def _columns(records: Sequence[Row], table: TableName, rules: Rules) -> dict[str, list[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from leadscore.history.line import Bools, Int32s
     from leadscore.history.reading.faults import Fault
+    from leadscore.history.reading.times import TimesOfDay
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,14 @@ class Part:
         By column, shape (n_rows,) or as many as were kept.
     faults : tuple of Fault
         What rows of this part break; their rows count from its first.
+    times : dict of str to TimesOfDay
+        By column of times.
     """
 
     n_rows: int
     values: dict[str, Values]
     faults: tuple[Fault, ...] = ()
+    times: dict[str, TimesOfDay] = field(default_factory=dict)
 
     def kept(self) -> Part:
         """The part without the values of rows that have a fault."""
@@ -49,18 +53,21 @@ class Part:
 
 
 def part_of(chunk: pa.Table, readers: Mapping[str, ColumnReader]) -> Part:
-    """Read and check each column of a chunk that has a reader; later of the two times is ``known``."""
+    """Read and check each column of a chunk that has a reader."""
     values: dict[str, Values] = {}
+    times: dict[str, TimesOfDay] = {}
     faults: list[Fault] = []
     present = set(chunk.column_names)
     for name, read in readers.items():
         if name in present:
             column = read(name, whole(chunk[name]))
             values[name] = column.values
+            if column.times is not None:
+                times[name] = column.times
             faults += [fault for fault in column.faults if len(fault.rows)]
     if faults and "lead_id" in present:
         faults = [replace(fault, leads=_leads(chunk["lead_id"], fault)) for fault in faults]
-    return Part(chunk.num_rows, values, tuple(faults))
+    return Part(chunk.num_rows, values, tuple(faults), times)
 
 
 def _leads(ids: pa.ChunkedArray, fault: Fault) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from leadscore.config import TABLES
 from leadscore.errors import ConfigError, DataError, Problem
-from leadscore.history.reading.check import check_changes, check_leads, check_touches, check_transitions
+from leadscore.history.reading.check import check_changes, check_leads, check_touches, check_transitions, odd_times
 from leadscore.history.reading.quarantine import set_aside
 from leadscore.history.reading.rules import REQUIRED, Rules
 from leadscore.history.reading.source import ArrowSource, open_source
@@ -173,7 +173,7 @@ class Reading:
         rows: dict[str, Any] = {table: each.rows for table, each in self.checked.items()}
         if problems and (whole or not quarantine or not len(rows["leads"].ids)):
             raise DataError(problems)
-        return Tables(**({"changes": {}} | rows), known_until=self.until)
+        return Tables(**({"changes": {}} | rows), known_until=self.until, warnings=odd_times(self.checked, self.rules))
 
     def report(self) -> None:
         """One log line per table, and one per thing that was left out."""

@@ -14,7 +14,8 @@ import numpy as np
 from leadscore.errors import ConfigError
 from leadscore.history.reading.odd import EVENTS, given_values, read_as_tables, values_of
 from leadscore.history.reading.plain import NotPlain, texts
-from leadscore.history.tables import ChangeTable, Coded, LeadTable, Tables, TouchTable, TransitionTable
+from leadscore.history.reading.times import NO_TIME
+from leadscore.history.tables import ChangeTable, Coded, LeadTable, Tables, TouchTable, TransitionTable, recorded_apart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +64,7 @@ def _plain(records: Sequence[Row], rules: Rules, known_until: int) -> Tables:
         raise NotPlain
     return Tables(
         leads=_leads(records, rules),
-        transitions=_transitions(*_events(records, "transitions"), rules.readers["transitions"]),
+        transitions=_transitions(*_events(records, "transitions"), rules),
         touches=_touches(*_events(records, "touches"), rules.readers["touches"]),
         changes=_changes(*_events(records, "changes"), rules) if rules.changing else {},
         known_until=known_until,
@@ -79,8 +80,13 @@ def _optional(rows: Sequence[Row], name: str, readers: Mapping[str, Reader]) -> 
     return None if values is None else readers[name].plain(values)
 
 
-def _known(rows: Sequence[Row], happened: Int64s, readers: Mapping[str, Reader]) -> Int64s:
+def _recorded(rows: Sequence[Row], happened: Int64s, readers: Mapping[str, Reader]) -> Int64s | None:
+    """``recorded_at``, or when it happened where that is missing; None where it is never another time."""
     recorded: Int64s | None = _optional(rows, "recorded_at", readers)
+    return None if recorded is None else recorded_apart(happened, np.where(recorded == NO_TIME, happened, recorded))
+
+
+def _known(happened: Int64s, recorded: Int64s | None) -> Int64s:
     return happened if recorded is None else np.maximum(happened, recorded)
 
 
@@ -106,24 +112,35 @@ def _leads(records: Sequence[Row], rules: Rules) -> LeadTable:
     return LeadTable(
         ids=np.array(ids, np.object_),
         created=created,
-        known=_known(records, created, readers),
+        known=_known(created, _recorded(records, created, readers)),
         do_not_score=np.zeros(len(ids), np.bool_) if objects is None else objects.astype(np.bool_),
         numbers={name: column for name, column in attributes.items() if not isinstance(column, Coded)},
         categories={name: column for name, column in attributes.items() if isinstance(column, Coded)},
     )
 
 
-def _transitions(events: list[Row], lead: Int64s, readers: Mapping[str, Reader]) -> TransitionTable:
-    occurred = readers["occurred_at"].plain(values_of(events, "occurred_at"))
+def _transitions(events: list[Row], lead: Int64s, rules: Rules) -> TransitionTable:
+    readers, written = rules.readers["transitions"], values_of(events, "occurred_at")
+    occurred = readers["occurred_at"].plain(written)
     stage = readers["stage"].plain(values_of(events, "stage"))
-    return TransitionTable(lead, occurred, _known(events, occurred, readers), stage)
+    recorded = _recorded(events, occurred, readers)
+    whole_day = rules.are_plain_whole_days(written)
+    return TransitionTable(
+        lead,
+        occurred,
+        _known(occurred, recorded),
+        stage,
+        recorded,
+        np.array(whole_day, np.bool_) if any(whole_day) else None,
+    )
 
 
 def _touches(events: list[Row], lead: Int64s, readers: Mapping[str, Reader]) -> TouchTable:
     _optional(events, "event_id", readers)
+    occurred = readers["occurred_at"].plain(values_of(events, "occurred_at"))
     return TouchTable(
         lead=lead,
-        known=_known(events, readers["occurred_at"].plain(values_of(events, "occurred_at")), readers),
+        known=_known(occurred, _recorded(events, occurred, readers)),
         kind=readers["kind"].plain(values_of(events, "kind")),
         direction=_optional(events, "direction", readers),
         by=_optional(events, "by", readers),
@@ -143,5 +160,6 @@ def _changes(events: list[Row], lead: Int64s, rules: Rules) -> dict[str, ChangeT
         some = [events[row] for row in at]
         occurred = readers["occurred_at"].plain(values_of(some, "occurred_at"))
         value = reader.plain(values_of(some, "value"))
-        tables[name] = ChangeTable(lead[at], occurred, _known(some, occurred, readers), value)
+        recorded = _recorded(some, occurred, readers)
+        tables[name] = ChangeTable(lead[at], occurred, _known(occurred, recorded), value, recorded)
     return tables

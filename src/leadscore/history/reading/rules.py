@@ -6,17 +6,21 @@ Made once per funnel, for tables of any size.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from leadscore.errors import ConfigError, Problem
 from leadscore.history.reading import columns as read
 from leadscore.history.reading.faults import did_you_mean
-from leadscore.history.reading.times import Clock
+from leadscore.history.reading.times import DATE_LENGTH, Clock, are_dates
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from leadscore.config import Attributes, Funnel, TableName, Times
+    from leadscore.history.line import Bools
     from leadscore.history.reading.columns import ColumnReader, Reader
     from leadscore.history.reading.faults import Faults
     from leadscore.history.reading.source import Source
@@ -62,11 +66,14 @@ class Rules:
         How to read each column but ``lead_id``, and ``value`` of ``changes``.
     changing : dict of str to Reader
         How to read the values of each attribute that the funnel declares to change.
+    whole_days : frozenset of str
+        Columns, as ``table.column``, whose times the funnel declares to mean a day.
     """
 
     attributes: tuple[str, ...]
     readers: dict[TableName, dict[str, Reader]]
     changing: dict[str, Reader]
+    whole_days: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, funnel: Funnel) -> Rules:
@@ -93,12 +100,24 @@ class Rules:
             "changes": {"attribute": read.category(required=True)},
         }
         readers = {table: _times(table, funnel.time) | columns for table, columns in own.items()}
-        return cls(tuple(fixed), readers, _attributes(funnel.changes))
+        return cls(tuple(fixed), readers, _attributes(funnel.changes), frozenset(funnel.time.whole_days))
 
     def of_table(self, table: TableName, leads: LeadIds | None = None) -> dict[str, ColumnReader]:
         """How to read each column of a table whose rows belong to ``leads``."""
         lead_id = read.lead_row(leads.good, leads.refused) if leads else read.lead_id()
         return {"lead_id": lead_id, **self.readers[table]}
+
+    def are_whole_days(self, occurred_at: pa.Array) -> Bools:
+        """Of which transitions only the day is known, shape (n_transitions,)."""
+        if "transitions.occurred_at" in self.whole_days:
+            return np.ones(len(occurred_at), np.bool_)
+        return are_dates(occurred_at)
+
+    def are_plain_whole_days(self, occurred_at: Sequence[Any]) -> list[bool]:
+        """As `are_whole_days`, of a few values that are text or `datetime`."""
+        if "transitions.occurred_at" in self.whole_days:
+            return [True] * len(occurred_at)
+        return [type(each) is str and len(each) == DATE_LENGTH for each in occurred_at]
 
     def columns(self, source: Source, faults: Faults) -> dict[str, str]:
         """The source's name of each of our columns that it has; what is missing is a problem of the table."""

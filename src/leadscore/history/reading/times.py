@@ -1,15 +1,19 @@
 """Times as sources write them, to microseconds since 1970 UTC.
 
-The worked example: in Europe/Berlin the clocks skip 02:00 to 03:00 on 2024-03-31, so 02:30 is taken as 03:30
-(01:30 UTC); they repeat 02:00 to 03:00 on 2024-10-27, and 02:30 is taken as the first of the two (00:30 UTC).
+A whole day is the day that was written: 2024-03-05T00:00:00Z is 2024-03-05 in New York, too, where it is 19:00 of the
+day before. Where another time of day stands, it is the day in the zone: Berlin's midnight of 2024-03-05 is often
+written as 2024-03-04T23:00:00Z.
+
+The worked example of local times: in Europe/Berlin the clocks skip 02:00 to 03:00 on 2024-03-31, so 02:30 is taken as
+03:30 (01:30 UTC); they repeat 02:00 to 03:00 on 2024-10-27, and 02:30 is taken as the first of the two (00:30 UTC).
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from leadscore.config import Times
-    from leadscore.history.line import Int8s, Int64s
+    from leadscore.history.line import Bools, Int8s, Int64s
 
 MINUTE = 60 * SECOND
 
@@ -46,6 +50,8 @@ _is_plain = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ](?:[01][0-9]|2[0-3])(?::[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?)?"
     r"(?:Z|[+-][0-9]{2}(?::?[0-5][0-9])?)?)?"
 ).fullmatch
+DATE_LENGTH = len("2024-03-04")
+ONE_MICROSECOND = timedelta(microseconds=1)
 LOCAL_EPOCH = EPOCH.replace(tzinfo=None)
 NO_TIME = np.iinfo(np.int64).min
 
@@ -64,6 +70,17 @@ def to_utc(local: Int64s, zone: ZoneInfo) -> Int64s:
     changed = utc_offset(moment, zone) != before
     there = utc_offset(local - after, zone) == after
     return np.where(changed & there, local - after, moment)
+
+
+class TimesOfDay(NamedTuple):
+    """How many values of a column have a time of day, and of how many it is midnight."""
+
+    n_times: int = 0
+    n_midnight: int = 0
+
+    def plus(self, other: TimesOfDay) -> TimesOfDay:
+        """Those of two parts of a column."""
+        return TimesOfDay(self.n_times + other.n_times, self.n_midnight + other.n_midnight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +118,8 @@ class Clock:
         column : Array, shape (n_rows,)
             As read.
         whole_days : bool
-            Each value means a day. A date always does. A day is known at its end, a microsecond before the
-            next local midnight.
+            Each value means a day: the one that was written where it was written at 00:00, else the day in the zone.
+            A date always means a day. A day is known at its end, a microsecond before the next local midnight.
 
         Returns
         -------
@@ -111,7 +128,30 @@ class Clock:
         fault : ndarray of int8, shape (n_rows,)
             0, or 1 + one of ``MISSING``, ``UNREADABLE``, ``NAIVE`` (no zone is set) and ``OUTSIDE``.
         """
-        return self._understood(*_as_written(column), whole_days=whole_days)
+        if whole_days:
+            return self._days(*_with_wall(column))
+        return self._understood(*_as_written(column))
+
+    def times_of_day(self, column: pa.Array, *, whole_days: bool = False) -> TimesOfDay:
+        """How many values have a time of day, and of how many it is midnight.
+
+        Of a column of ``whole_days`` those with an offset count, and midnight is one that was written as 00:00; of any
+        other also midnight in the zone is one, and where the first few values are none, no more is looked at.
+        """
+        if whole_days:
+            return self._times_of_day(column, ZONED, in_zone=False)
+        first = self._times_of_day(column.slice(0, FEW), NAIVE, in_zone=True)
+        if first.n_midnight < first.n_times:
+            return first
+        return self._times_of_day(column, NAIVE, in_zone=True)
+
+    def _times_of_day(self, column: pa.Array, least_kind: int, *, in_zone: bool) -> TimesOfDay:
+        moment, kind, wall = _with_wall(column)
+        midnight = wall % DAY == 0
+        if in_zone and self.zone is not None:
+            midnight |= (moment + utc_offset(moment, self.zone)) % DAY == 0
+        timed = (kind >= least_kind) & (kind <= ZONED)
+        return TimesOfDay(int(np.count_nonzero(timed)), int(np.count_nonzero(timed & midnight)))
 
     def plain(self, values: Sequence[Any], *, whole_days: bool, required: bool) -> Int64s:
         """Read a few times that are text or `datetime`, as `moments` reads them; shape (n,).
@@ -125,45 +165,62 @@ class Clock:
         """
         try:
             if len(values) > FEW and set(map(type, values)) <= {str, type(None)}:
-                moment, kind = _as_written(pa.array(values, pa.string()))
+                column = pa.array(values, pa.string())
+                missing = np.array([not value for value in values])
+                moment, fault = self.moments(column, whole_days=whole_days)
             else:
                 written = [_plain(value) for value in values]
                 moment = np.array([moment for moment, _ in written], np.int64)
                 if not whole_days and all(kind == ZONED and self.begin <= at < self.end for at, kind in written):
                     return moment
                 kind = np.array([kind for _, kind in written], np.int8)
+                missing = kind == MISSING
+                if whole_days:
+                    moment, fault = self._days(moment, kind, np.array([_wall(value) for value in values], np.int64))
+                else:
+                    moment, fault = self._understood(moment, kind)
         except (ValueError, TypeError):
             raise NotPlain from None
-        moment, fault = self._understood(moment, kind, whole_days=whole_days)
         if not required:
-            missing = kind == MISSING
             moment[missing], fault[missing] = NO_TIME, 0
         if fault.any():
             raise NotPlain
         return moment
 
-    def _understood(self, moment: Int64s, kind: Int8s, *, whole_days: bool) -> tuple[Int64s, Int8s]:
+    def _understood(self, moment: Int64s, kind: Int8s) -> tuple[Int64s, Int8s]:
         fault = np.zeros(len(kind), np.int8)
         if (lowest := kind.min(initial=ZONED)) <= UNREADABLE:
             fault[kind <= UNREADABLE] = kind[kind <= UNREADABLE] + 1
-        if whole_days or lowest < ZONED:
-            moment = self._resolved(moment, kind, fault, whole_days=whole_days)
-        fault[((moment < self.begin) | (moment >= self.end)) & (fault == 0)] = OUTSIDE + 1
-        return moment, fault
+        if lowest < ZONED:
+            moment = self._resolved(moment, kind, fault)
+        return moment, self._outside(moment, fault)
 
-    def _resolved(self, moment: Int64s, kind: Int8s, fault: Int8s, *, whole_days: bool) -> Int64s:
-        naive = kind == NAIVE
-        days = kind == DATE
-        if whole_days:
-            days = days | naive | (kind == ZONED)
+    def _resolved(self, moment: Int64s, kind: Int8s, fault: Int8s) -> Int64s:
+        naive, days = kind == NAIVE, kind == DATE
         if self.zone is None:
             fault[days | naive] = NAIVE + 1
             return moment
         utc = np.where(naive, to_utc(moment, self.zone), moment) if naive.any() else moment
-        if not days.any():
-            return utc
-        local = np.where(kind == ZONED, moment + utc_offset(moment, self.zone), moment)
-        return np.where(days, to_utc((local // DAY + 1) * DAY, self.zone) - 1, utc)
+        return np.where(days, _day_end(moment, self.zone), utc) if days.any() else utc
+
+    def _days(self, moment: Int64s, kind: Int8s, wall: Int64s) -> tuple[Int64s, Int8s]:
+        """The end of the day that each value means."""
+        fault = np.zeros(len(kind), np.int8)
+        fault[kind <= UNREADABLE] = kind[kind <= UNREADABLE] + 1
+        if self.zone is None:
+            fault[kind > UNREADABLE] = NAIVE + 1
+            return moment, fault
+        in_zone = (kind == ZONED) & (wall % DAY != 0)
+        ends = _day_end(np.where(in_zone, moment + utc_offset(moment, self.zone), wall), self.zone)
+        return ends, self._outside(ends, fault)
+
+    def _outside(self, moment: Int64s, fault: Int8s) -> Int8s:
+        fault[((moment < self.begin) | (moment >= self.end)) & (fault == 0)] = OUTSIDE + 1
+        return fault
+
+
+def _day_end(local: Int64s, zone: ZoneInfo) -> Int64s:
+    return to_utc((local // DAY + 1) * DAY, zone) - 1
 
 
 def _plain(value: Any) -> tuple[int, int]:
@@ -173,7 +230,7 @@ def _plain(value: Any) -> tuple[int, int]:
     if type(value) is str:
         if not _is_plain(value):
             raise NotPlain
-        kind = DATE if len(value) == len("2024-03-04") else ZONED
+        kind = DATE if len(value) == DATE_LENGTH else ZONED
         value = datetime.fromisoformat(value)
     elif type(value) is not datetime:
         raise NotPlain
@@ -182,6 +239,47 @@ def _plain(value: Any) -> tuple[int, int]:
     else:
         since = value - EPOCH
     return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds, kind
+
+
+def _wall(value: Any) -> int:
+    """What the clock showed where a plain value was written, in microseconds since 1970; 0 where it is missing."""
+    if not value:
+        return 0
+    written = datetime.fromisoformat(value) if type(value) is str else value
+    wall: int = (written.replace(tzinfo=None) - LOCAL_EPOCH) // ONE_MICROSECOND
+    return wall
+
+
+def are_dates(column: pa.Array) -> Bools:
+    """Which values of a column of times that can be read are dates without a time, shape (n_rows,)."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_date(column.type):
+        return np.ones(len(column), np.bool_)
+    if not _is_text(column):
+        return np.zeros(len(column), np.bool_)
+    dates: Bools = pc.fill_null(pc.equal(pc.binary_length(column), DATE_LENGTH), fill_value=False).to_numpy(
+        zero_copy_only=False
+    )
+    return dates
+
+
+def _is_text(column: pa.Array) -> bool:
+    kind = column.type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _with_wall(column: pa.Array) -> tuple[Int64s, Int8s, Int64s]:
+    """Moments and what they were written as, as of `_as_written`, and what the clock showed where they were written."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if _is_text(column):
+        return _matched(pc.if_else(pc.equal(column, ""), None, column))
+    moment, kind = _as_written(column)
+    if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+        wall, _ = _timestamps(pc.local_timestamp(column))
+        return moment, kind, wall
+    return moment, kind, moment
 
 
 def _as_written(column: pa.Array) -> tuple[Int64s, Int8s]:
@@ -193,7 +291,7 @@ def _as_written(column: pa.Array) -> tuple[Int64s, Int8s]:
     if pa.types.is_date(kind):
         days = column.cast(pa.date32()).cast(pa.int32()).fill_null(0).to_numpy(zero_copy_only=False)
         return days.astype(np.int64) * DAY, _kinds(column, DATE)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if _is_text(column):
         return _texts(column)
     return np.zeros(len(column), np.int64), _kinds(column, UNREADABLE)
 
@@ -220,7 +318,8 @@ def _texts(column: pa.Array) -> tuple[Int64s, Int8s]:
     if (read := _cast(column)) is not None:
         return read
     if len(column) <= SLICE:
-        return _matched(column)
+        moment, kind, _ = _matched(column)
+        return moment, kind
     slices = [_texts(column.slice(begin, SLICE)) for begin in range(0, len(column), SLICE)]
     return np.concatenate([moment for moment, _ in slices]), np.concatenate([kind for _, kind in slices])
 
@@ -249,7 +348,8 @@ def _cast(column: pa.Array) -> tuple[Int64s, Int8s] | None:
     return None
 
 
-def _matched(column: pa.Array) -> tuple[Int64s, Int8s]:
+def _matched(column: pa.Array) -> tuple[Int64s, Int8s, Int64s]:
+    """As `_with_wall`, of text in any of the forms."""
     parts = pc.extract_regex(column.cast(pa.string()), ISO)
     kinds = _kinds(column, ZONED)
     matches = parts.is_valid().to_numpy(zero_copy_only=False)
@@ -279,5 +379,5 @@ def _matched(column: pa.Array) -> tuple[Int64s, Int8s]:
         pc.fill_null(pc.equal(parts.field("sign"), "-"), fill_value=False).to_numpy(zero_copy_only=False), -1, 1
     )
     ahead = sign * (zone_hour * HOUR + zone_minute * MINUTE)
-    moment = (begin + day - 1) * DAY + hour * HOUR + minute * MINUTE + second * SECOND + micros - ahead
-    return moment, kinds
+    wall = (begin + day - 1) * DAY + hour * HOUR + minute * MINUTE + second * SECOND + micros
+    return wall - ahead, kinds, wall
