@@ -78,10 +78,17 @@ def open_leads(history: History, as_of: int) -> Snapshot:
     return snapshot[np.flatnonzero(snapshot.steps.stage < len(history.funnel.stages) - 1)]
 
 
-def timed_out_leads(history: History, as_of: int) -> int:
-    """How many leads are lost at ``as_of`` because of ``funnel.lost_after_days``."""
-    lead = np.flatnonzero(history.known <= as_of)
-    return int(np.count_nonzero(history.at(lead, np.full(len(lead), as_of)).steps.timed_out))
+def not_listed(history: History, as_of: int) -> list[str]:
+    """Sentences about leads that are not among `open_leads` for another reason than that they are won or lost."""
+    known = history.known <= as_of
+    lead = np.flatnonzero(known)
+    timed_out = np.count_nonzero(history.at(lead, np.full(len(lead), as_of)).steps.timed_out)
+    days = history.funnel.funnel.lost_after_days
+    counts = (
+        (len(known) - len(lead), "leads were created, or became known, after the moment of the list: not listed"),
+        (timed_out, f"leads have been in their stage for more than lost_after_days = {days} days: taken as lost"),
+    )
+    return [f"{n:,} {what}" for n, what in counts if n]
 
 
 @dataclass(frozen=True, slots=True)
