@@ -32,6 +32,8 @@ def main() -> None:
     history = read(asked)
     past = backtest(history, [micros(asked.cut)] if asked.cut else default_cuts(history), asked.jobs)
     found = findings(history, past, asked.jobs)
+    for warning in (*history.warnings, *found.warnings):
+        log.warning("%s", warning)
     log.info("judged %d examples of %d leads", len(past.judged), len(history))
     print(readable(found.figures))
     print(worked_in_words(found.handoff, history.funnel.owner.capacity))

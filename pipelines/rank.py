@@ -1,18 +1,15 @@
-"""Write every open lead with the champion's probabilities, likeliest first, and print the top of both lists."""
+"""Write every open lead with the champion's probabilities, highest first, and print the top of both lists."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from leadscore.command import data_set_arguments, moment, read, run
+from leadscore.command import data_set_arguments, moment, printed_list, read, run, write_list
+from leadscore.funnel import not_listed
 from leadscore.history.zone import micros
 from leadscore.registry import load_champion
 from leadscore.scoring import HANDOFF, WIN, rank
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 log = logging.getLogger("leadscore.rank")
 
@@ -21,24 +18,25 @@ def main() -> None:
     """Read, rank, write, print."""
     parser = data_set_arguments(__doc__)
     parser.add_argument("--as-of", type=moment, help="the moment of the prediction; default: known_until")
-    parser.add_argument("--out", type=Path, help="file to write, .csv or .parquet; default: ranked/<data set>.csv")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="file to write; default: ranked/<data set>.csv; .parquet holds the numbers with all their digits",
+    )
     parser.add_argument("--top", type=int, default=10, help="leads to print of each list")
+    parser.add_argument("--reasons", type=int, default=100, help="leads of each list to write reasons for")
     asked = parser.parse_args()
     model, version = load_champion(asked.jobs)
-    ranked = rank(read(asked), model, asked.as_of and micros(asked.as_of))
+    history = read(asked)
+    as_of = micros(asked.as_of) if asked.as_of else history.known_until
+    ranked = rank(history, model, as_of, reasons=asked.reasons)
     out = asked.out or Path("ranked") / f"{asked.data.resolve().name}.csv"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    ranked.to_parquet(out, index=False) if out.suffix == ".parquet" else ranked.to_csv(out, index=False)
+    write_list(ranked, out)
     for name, what in ((HANDOFF, "before the handoff"), (WIN, "past the handoff, by the win")):
-        listed = ranked[ranked["list"] == name]
-        print(f"\n{what}: the top {min(asked.top, len(listed))} of {len(listed):,}\n{_printed(listed.head(asked.top))}")
+        print(f"\n{printed_list(ranked[ranked['list'] == name], what, asked.top)}")
+    for sentence in not_listed(history, as_of):
+        log.info("%s", sentence)
     log.info("%d open leads ranked by version %d: %s", len(ranked), version, out)
-
-
-def _printed(listed: pd.DataFrame) -> str:
-    shown = listed.drop(columns="list").rename(columns={"days_in_stage": "in stage"})
-    writers = dict.fromkeys(shown.columns[4:], "{:.1%}".format) | {"in stage": "{:.1f} days".format}
-    return shown.to_string(index=False, formatters=writers, na_rep="")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -293,6 +294,63 @@ def test_base_rates_are_shares_by_stage_shrunk_towards_that_of_all() -> None:
 
     assert rates[:, 1] == pytest.approx([(1 + 10 / 4) / 12] * 2 + [(10 / 4) / 12] * 2)
     assert np.isnan(np.delete(rates, 1, axis=1)).all()
+
+
+def spread(days_in_stage: Sequence[int], reached: Sequence[float], n: int) -> tuple[Snapshot, Float32s]:
+    """``n`` leads in the first stage for each of some numbers of days, and of each the share that reached mql."""
+    now = datetime(2024, 3, 1, 9, tzinfo=UTC)
+    created = {
+        f"{day:03}-{lead:03}": f"{now - timedelta(days=day):%Y-%m-%d %H:%M}"
+        for day in days_in_stage
+        for lead in range(n)
+    }
+    history = history_of(created)
+    outcome = np.full((len(created), 5), np.nan, np.float32)
+    outcome[:, 0] = np.concatenate([np.arange(n) < share * n for share in reached])
+    return history.at(np.arange(len(created)), [at("2024-03-01 09:00")] * len(created)), outcome
+
+
+def test_base_rates_go_by_days_in_stage() -> None:
+    seen, outcome = spread([0, 10, 400], [0.5, 0.2, 0.0], 100)
+
+    base = BaseRate().fit(seen, outcome)
+    rate = base.predict_proba(seen)[:, 0]
+
+    assert base.band_days_.tolist() == [1.0, 16.0]
+    assert len(set(rate.tolist())) == 3
+    assert rate[[0, 100, 200]] == pytest.approx([0.5, 0.2, 0.0], abs=0.05)
+    assert rate.mean() == pytest.approx(outcome[:, 0].mean(), abs=0.01)
+
+
+def test_bands_need_leads_and_not_rows() -> None:
+    seen, outcome = spread([0, 400], [0.5, 0.0], 19)
+    rows = np.repeat(np.arange(38), 50)
+
+    base = BaseRate().fit(seen[rows], outcome[rows])
+
+    assert base.band_days_.tolist() == []
+    assert len(set(base.predict_proba(seen)[:, 0].tolist())) == 1
+
+
+def test_a_thin_band_is_shrunk_by_its_leads_whatever_their_rows() -> None:
+    seen, outcome = spread([0, 400], [0.5, 0.0], 20)
+
+    once, often = (
+        BaseRate().fit(seen[rows], outcome[rows]).band_rates_[0, :, 0]
+        for rows in (np.arange(40), np.repeat(np.arange(40), 50))
+    )
+
+    assert once == pytest.approx(often)
+    assert 0.0 < once[1] < 0.15
+
+
+def test_bands_of_a_stage_with_few_leads_lean_on_those_of_all_stages() -> None:
+    seen, outcome = spread([0, 400], [0.5, 0.0], 200)
+
+    rates = BaseRate().fit(seen, outcome).band_rates_
+
+    # Nobody was seen at the second stage: it has the rate of all, and in the old band far less of that.
+    assert rates[1, 1, 0] < 0.2 * rates[1, 0, 0]
 
 
 def encoded(X: Float32s, n_codes: Sequence[int]) -> tuple[Encoding, Float32s]:

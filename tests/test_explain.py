@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy.special import logit
 
+from leadscore.baselines import BaseRate
 from leadscore.errors import ModelError
 from leadscore.examples import Examples, learning_examples
 from leadscore.explain import Reason, Reasons, changes, explain
@@ -244,6 +245,24 @@ def test_a_base_rate_has_no_reasons(model: FunnelModel, page: Snapshot) -> None:
             assert each.fallback
             assert reasons_of(each) == ()
             assert each.base + each.everything_else == each.margin == pytest.approx(logit(each.probability))
+
+
+def test_a_base_rate_says_what_it_is_of(model: FunnelModel, page: Snapshot) -> None:
+    served = model.serving_base_rates(["won"])
+    served.base_rate_ = BaseRate.learnt(
+        served.base_rate_.rates_,
+        np.array([1.0, 16.0]),
+        np.broadcast_to(np.array([0.25, 0.125, 0.0625])[None, :, None], (5, 3, 5)),
+    )
+    days, stage = page.steps.days_in_stage, page.steps.stage
+
+    for each, spent, at in zip(explain(served, page, WIN), days, stage, strict=True):
+        rate, band = [("25.0%", "less than a day"), ("12.5%", "1 to 16 days"), ("6.2%", "16 days or more")][
+            int(np.searchsorted([1, 16], spent, side="right"))
+        ]
+        name = model.funnel.stages[at]
+        assert each.note == f"base rate (no signal): {rate} of leads at {name} for {band} reached won within 90 days"
+    assert not any(each.note for each in explain(model, page, WIN))
 
 
 def test_a_stage_already_passed_has_no_reasons(model: FunnelModel, history: History) -> None:

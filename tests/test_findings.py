@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from benchmarks.companies import LEAK, company, shuffled
 from leadscore import backtest as judging
 from leadscore.backtest import backtest, default_cuts, learn_until
-from leadscore.findings import findings, no_signal
+from leadscore.findings import Leak, findings, no_signal
 from leadscore.funnel import open_leads
 from leadscore.history import History, read_history
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from leadscore.findings import Findings
 
@@ -53,6 +53,45 @@ def test_a_company_whose_records_are_in_order_has_neither(tmp_path: Path) -> Non
     # So few leads are won that the win may show nothing yet.
     assert set(shown.no_signal) <= {"won"}
     assert not shown.leaks
+
+
+def test_leads_that_are_never_closed_are_no_leak(tmp_path: Path) -> None:
+    history = company(tmp_path / "company", LEADS, seed=1)
+    steps = tmp_path / "company" / "transitions.csv"
+    kept = [line for line in steps.read_text().splitlines() if ",lost," not in line]
+    steps.write_text("\n".join(kept) + "\n")
+    left_open = read_history(tmp_path / "company")
+    assert len(left_open.steps) < len(history.steps)
+
+    shown = found(left_open)
+
+    assert not shown.leaks
+    assert shown.never_closed is not None
+    assert shown.never_closed.n_moved < 0.05 * shown.never_closed.n_ever
+    assert any(warning.startswith("leads are not closed: ") for warning in shown.warnings)
+
+
+@pytest.mark.parametrize(("share", "named"), [(0.97, "97% of the skill by note alone"), (0.0, "by no column alone")])
+def test_a_leak_says_no_share_of_none(share: float, named: str) -> None:
+    said = str(Leak("won", "sql", 0.97, "note", share))
+
+    assert named in said
+    assert "0%" not in said.replace("100%", "")
+
+
+def test_trees_that_no_cut_could_judge_are_not_served(small: Path) -> None:
+    history = read_history(small)
+    past = backtest(history, default_cuts(history)[:1], n_jobs=1)
+    model = past.models[0]
+    model.stages_ = (*model.stages_[:-1], replace(model.stages_[-1], booster=None))
+    later = learn_until(history, history.known_until, n_jobs=1)
+
+    served, shown = findings(history, past, n_jobs=1).serving(later)
+
+    assert shown.unjudged == ("won",)
+    assert "won" not in shown.no_signal
+    assert served.stages_[-1].serves_base_rate
+    assert [str(why) for why in shown.withheld] == shown.warnings[: len(shown.withheld)]
 
 
 def test_signal_needs_an_interval_above_zero() -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pytest
 from numpy.testing import assert_array_equal
 
-from leadscore.funnel import open_leads, open_stays
-from tests.hand import at, history_of
+from leadscore.examples import learning_examples
+from leadscore.funnel import NeverClosed, never_closed, not_listed, open_leads, open_stays
+from leadscore.labels import reached
+from tests.hand import at, history_of, short_funnel
 
 if TYPE_CHECKING:
+    from leadscore.config import Funnel
     from leadscore.history import History
 
 MQL, SAL, SQL, OPPORTUNITY, WON, LOST = 1, 2, 3, 4, 5, 6
@@ -118,3 +124,65 @@ def test_won_and_lost_leads_and_leads_to_come_are_not_open() -> None:
     )
 
     assert history.ids[open_leads(history, at("2024-03-05 09:00")).lead].tolist() == ["C"]
+
+
+def slow_funnel() -> Funnel:
+    return short_funnel("[funnel]\nlost_after_days = 10\n")
+
+
+def test_a_lead_too_long_in_its_stage_is_lost_until_it_moves() -> None:
+    history = history_of(
+        {"A": "2024-03-01 09:00"},
+        [("A", "mql", "2024-03-20 09:00")],
+        known_until="2024-04-30 00:00",
+        funnel=slow_funnel(),
+    )
+    moments = ["2024-03-11 09:00", "2024-03-11 09:00:00.000001", "2024-03-20 09:00", "2024-04-01 09:00"]
+
+    stays = open_stays(history)
+
+    assert stages(history, moments) == [0, LOST, MQL, LOST]
+    assert [len(open_leads(history, at(moment))) for moment in moments] == [1, 0, 1, 0]
+    assert_array_equal(stays.end, [at("2024-03-11 09:00") + 1, at("2024-03-30 09:00") + 1])
+
+
+def test_no_example_of_a_lead_is_learnt_from_after_it_is_lost() -> None:
+    leads, moves = {"A": "2024-03-01 09:00"}, [("A", "sql", "2024-03-12 09:00")]
+    history = history_of(leads, moves, known_until="2024-06-30 00:00", funnel=slow_funnel())
+
+    examples = learning_examples(history)
+    as_of = np.array([at("2024-03-10 09:00"), at("2024-03-11 10:00")])
+
+    assert examples.as_of.max() <= at("2024-03-22 09:00")
+    assert len(examples) < len(learning_examples(history_of(leads, moves, known_until="2024-06-30 00:00")))
+    # What it did afterwards is still what happened.
+    assert reached(history, np.zeros(2, np.int64), as_of)[:, 2].tolist() == [1.0, pytest.approx(np.nan, nan_ok=True)]
+
+
+def test_leads_not_listed_are_counted() -> None:
+    leads = {"A": "2024-03-01 09:00", "B": "2024-03-20 09:00", "C": "2024-05-01 09:00", "D": "2024-05-02 09:00"}
+    history = history_of(leads, funnel=slow_funnel())
+
+    later, lost = not_listed(history, at("2024-03-21 09:00"))
+
+    assert later.startswith("2 leads were created, or became known, after the moment of the list")
+    assert lost.startswith("1 leads have been in their stage for more than lost_after_days = 10 days")
+    assert not_listed(history_of(leads), at("2024-05-03 09:00")) == []
+
+
+def test_leads_that_nobody_closes_are_counted() -> None:
+    old = {f"A{n:02}": "2024-01-01 09:00" for n in range(50)}
+    new = {f"B{n:02}": "2024-09-01 09:00" for n in range(60)}
+    moves = [("A00", "mql", "2024-06-01 09:00"), *((lead, "lost", "2024-09-10 09:00") for lead in new)]
+    left_open = history_of(old | new, moves, known_until="2024-09-30 00:00")
+    closed = history_of(
+        old | new, [*moves, *((lead, "lost", "2024-06-02 09:00") for lead in old)], known_until="2024-09-30 00:00"
+    )
+
+    found = never_closed(left_open)
+
+    assert found == NeverClosed(days=30, n_leads=50, n_open=50, n_ever=50, n_moved=1)
+    assert "of 50 leads that ever were, 1 moved afterwards" in str(found)
+    assert "lost_after_days = 30" in str(found)
+    assert never_closed(closed) is None
+    assert never_closed(replace(left_open, funnel=slow_funnel())) is None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 from scipy.special import expit
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -19,6 +20,7 @@ from leadscore.labels import reached
 from leadscore.model import FunnelModel, funnel_model, load_model, save_model
 from leadscore.model.blocks import Blocks
 from leadscore.model.grades import Grades
+from leadscore.model.manifest import MANIFEST, write_manifest
 from leadscore.model.stage import fit_calibration
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
@@ -117,7 +119,51 @@ def test_too_few_outcomes_are_served_the_base_rate(history: History, examples: E
     assert won.fallback
     assert not model.stages_[0].fallback
     in_sql = snapshot[np.flatnonzero(snapshot.steps.stage == 3)]
-    assert len(np.unique(model.predict_proba(in_sql)[:, -1])) <= 2  # the rate, or that of an earlier stage below it
+    rates = model.base_rate_.predict_proba(in_sql)[:, -1]
+    assert len(np.unique(rates)) == len(model.base_rate_.band_days_) + 1 > 3
+    assert_array_equal(model.predict_proba(in_sql)[:, -1], rates)
+
+
+def test_base_rates_keep_to_the_order_of_stages_in_each_band(history: History, model: FunnelModel) -> None:
+    same = dict.fromkeys(model.funnel.later_stages, 30)
+    served = model.serving_base_rates(model.funnel.later_stages)
+    served.funnel = model.funnel.model_copy(update={"horizon_days": same})
+    again = replace(history, funnel=served.funnel)
+    everyone = again.at(np.arange(len(again)), np.full(len(again), again.known_until))
+
+    probability = served.predict_proba(everyone)
+
+    assert (np.nan_to_num(np.diff(probability)) <= 0).all()
+    assert not (np.nan_to_num(np.diff(served.base_rate_.predict_proba(everyone))) <= 0).all()
+
+
+def test_base_rates_of_one_lead_are_those_in_a_crowd(history: History, model: FunnelModel) -> None:
+    served = model.serving_base_rates(model.funnel.later_stages)
+    everyone = history.at(np.arange(0, len(history), 40), np.full(len(range(0, len(history), 40)), history.known_until))
+    alone = np.concatenate([served.predict_proba(everyone[row : row + 1]) for row in range(len(everyone))])
+
+    assert_array_equal(alone, served.predict_proba(everyone))
+
+
+def test_a_model_without_bands_is_loaded_and_serves_the_rate_of_the_stage(
+    model: FunnelModel, history: History, tmp_path: Path
+) -> None:
+    save_model(model.serving_base_rates(["won"]), tmp_path / "model")
+    path = tmp_path / "model" / "model.json"
+    described = json.loads(path.read_text())
+    del described["base_rate_bands"]
+    for stage in described["stages"]:
+        del stage["unjudged"]
+    path.write_text(json.dumps(described))
+    (tmp_path / "model" / MANIFEST).unlink()
+    write_manifest(tmp_path / "model")
+
+    again = load_model(tmp_path / "model")
+
+    everyone = history.at(np.arange(len(history)), np.full(len(history), history.known_until))
+    stage = everyone.steps.stage
+    won = again.predict_proba(everyone)[:, -1]
+    assert_array_equal(won[stage < 5], again.base_rate_.rates_[stage[stage < 5], -1])
 
 
 def test_nothing_ripe_is_an_error(history: History, examples: Examples) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from leadscore.command import moment
+from leadscore.command import moment, write_list
 from leadscore.registry.connection import connected
 from tests.conftest import enter
 
@@ -112,6 +112,32 @@ def test_rank_writes_csv_below_ranked_by_default(folder: Path, small: Path, here
     ranked = pd.read_csv(folder / "ranked" / "small.csv")
     assert list(ranked["rank"][:2]) == [1, 2]
     assert ranked["sql_45d"].between(0, 1).any()
+    text = pd.read_csv(folder / "ranked" / "small.csv", dtype=str)
+    assert text["sql_45d"].dropna().str.fullmatch(r"0\.\d{1,4}").all()
+    assert text["days_in_stage"].str.fullmatch(r"\d+\.\d").all()
+    assert {"owner", "grade", "flags", "reason_1"} <= set(text)
+
+
+def test_rank_counts_leads_of_later_and_says_that_a_list_is_empty(
+    small: Path, here: Here, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    code, printed, _ = here("rank", small, "--as-of", "2024-01-02T00:00:00Z", "--out", small.parent / "early.csv")
+
+    assert code == 0
+    assert "no lead is open past the handoff" in printed
+    assert "Empty" not in printed
+    assert "leads were created, or became known, after the moment of the list: not listed" in caplog.text
+
+
+def test_a_list_is_written_exactly_as_parquet_and_readably_as_csv(tmp_path: Path) -> None:
+    ranked = pd.DataFrame({"rank": [1], "days_in_stage": [1 / 3], "won_90d": [1 / 3], "flags": [""]})
+
+    for name in ("list.csv", "list.parquet"):
+        write_list(ranked, tmp_path / "lists" / name)
+
+    assert (tmp_path / "lists" / "list.csv").read_text() == "rank,days_in_stage,won_90d,flags\n1,0.3,0.3333,\n"
+    assert pd.read_parquet(tmp_path / "lists" / "list.parquet")["won_90d"][0] == 1 / 3
 
 
 def test_evaluate_ends_with_one_line_of_json(folder: Path, small: Path) -> None:

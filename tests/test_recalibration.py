@@ -102,7 +102,8 @@ def without_wins(tables: Tables, since: int, until: int = 2**62, one_in: int = 2
     """Without the wins that became known in (since, until], but for those of one in so many leads."""
     steps = tables.transitions
     gone = (steps.stage == WON + 1) & (steps.known > since) & (steps.known <= until) & (steps.lead % one_in > 0)
-    kept = {name: getattr(steps, name)[~gone] for name in steps.__dataclass_fields__}
+    columns: dict[str, Any] = {name: getattr(steps, name) for name in steps.__dataclass_fields__}
+    kept: dict[str, Any] = {name: None if each is None else each[~gone] for name, each in columns.items()}
     return build_history(replace(tables, transitions=replace(steps, **kept)), FUNNEL)
 
 

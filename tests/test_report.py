@@ -19,6 +19,7 @@ import pytest
 from leadscore.config import Source, read_funnel
 from leadscore.features import Column
 from leadscore.findings import Leak
+from leadscore.funnel import NeverClosed
 from leadscore.history import DAY, History, read_history
 from leadscore.metrics import ALL, Interval, figures, loss_difference
 from leadscore.report import report
@@ -81,7 +82,7 @@ def sure(trained: Trained) -> Trained:
     model = trained.model.serving_base_rates(())
     grown = next(stage.booster for stage in model.stages_ if stage.booster is not None)
     model.stages_ = tuple(replace(stage, booster=stage.booster or grown) for stage in model.stages_)
-    return replace(with_findings(trained, no_signal=(), leaks=()), model=model)
+    return replace(with_findings(trained, no_signal=(), leaks=(), never_closed=None), model=model)
 
 
 def judged_otherwise(trained: Trained, judged: Judged) -> Trained:
@@ -158,11 +159,10 @@ def test_the_first_screen_says_what_the_list_brings(trained: Trained, history: H
     said = read_aloud(report(replace(with_findings(sure(trained), handoff=handoff), peers=peers), history, "small"))
 
     assert "contacted from the top of this list, 21 of 100 reached sql within 45 days" in said
-    assert (
-        "In order of the current stage alone it would be 18, most recently touched first 11 and oldest first 4." in said
-    )
+    base = "the base rate (stage and days in it)"
+    assert f"In order of {base} it would be 18, most recently touched first 11 and oldest first 4." in said
     assert "it would be between 19 and 23 (95 % interval)" in said
-    assert "The model is better than the current stage alone and oldest first by more than chance explains." in said
+    assert f"The model is better than {base} and oldest first by more than chance explains." in said
     assert "It is worse than most recently touched first by more than chance explains." in said
     assert "neither clearly better nor clearly worse than naive Bayes (Odoo) and logistic regression" in said
 
@@ -177,15 +177,15 @@ def test_what_is_not_served_is_not_praised(trained: Trained, history: History) -
 
     assert f"top of this list, {of_100(base.handoff.precision.value)} of 100 reached sql" in said
     assert "in order of this model's probability (not served)" in said
-    assert "in order of the current stage alone (served)" in said
+    assert "in order of the base rate (stage and days in it) (served)" in said
     assert "These trees are not in service" in said
 
 
 def test_warnings_come_before_everything_else(trained: Trained, history: History) -> None:
     leak = Leak("won", "sql", 0.97, "amount", 0.98)
-    doubtful = with_findings(sure(trained), no_signal=("sal",), leaks=(leak,))
-    first, *others = doubtful.model.stages_
-    model = copy(doubtful.model)
+    doubtful = with_findings(sure(trained), leaks=(leak,), never_closed=NeverClosed(90, 703, 946, 714, 11))
+    model = doubtful.model.serving_base_rates(("sal",))
+    first, *others = model.stages_
     model.stages_ = (replace(first, booster=None, n_reached=12), *others)
 
     html = report(replace(doubtful, model=model), history, "small")
@@ -194,11 +194,46 @@ def test_warnings_come_before_everything_else(trained: Trained, history: History
     assert "Leak? won from sql. " in before
     assert "No signal: sal. " in before
     assert "Too few outcomes: mql. 12 leads are known to have reached mql" in before
+    assert "Leads are not closed. 703 of 946 open leads have been in their stage for more than 90 days" in before
     assert "To reach mql Too few outcomes: there are no trees." in read_aloud(html)
 
 
 def test_without_a_warning_there_is_no_box(trained: Trained, history: History) -> None:
     assert "<aside" not in report(sure(trained), history, "small")
+
+
+def test_a_leak_names_no_share_that_is_none(trained: Trained, history: History) -> None:
+    said = read_aloud(
+        report(with_findings(sure(trained), leaks=(Leak("won", "sql", 0.97, "amount", 0.0),)), history, "small")
+    )
+
+    assert "by no column alone; the trees gain most from amount" in said
+    assert "0.0" not in said[: said.index("Of the leads contacted")]
+
+
+def test_log_and_report_give_one_reason_for_base_rates(trained: Trained, history: History) -> None:
+    model = trained.model.serving_base_rates(("sal",), unjudged=("won",))
+    findings = trained.findings.serving(model)[1]
+    found = replace(findings, withheld=tuple(each for each in model.withheld() if each is not None))
+
+    said = read_aloud(report(replace(trained, model=model, findings=found), history, "small"))
+
+    logged = [warning for warning in found.warnings if warning.startswith(("too few", "no signal"))]
+    assert [warning.partition(".")[0] for warning in logged] == ["no signal: sal", "too few outcomes to judge by: won"]
+    for warning in logged:
+        assert warning[:1].upper() + warning[1:] in said
+    assert "base rate: no signal" in said
+    assert "These trees are not in service: too few outcomes to judge by." in said
+
+
+def test_what_is_odd_about_the_data_is_said(trained: Trained, history: History) -> None:
+    odd = replace(history, warnings=("12 rows of touches <were> corrected late",))
+
+    html = report(trained, odd, "small")
+
+    assert html.index("About the data") < html.index('<section id="first">')
+    assert "12 rows of touches <were> corrected late." in read_aloud(html)
+    assert "About the data" not in report(trained, history, "small")
 
 
 def test_a_stage_that_is_not_judged_yet_is_said_to_be(trained: Trained, history: History) -> None:

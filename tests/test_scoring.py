@@ -11,10 +11,11 @@ import pytest
 
 from leadscore.errors import DataError
 from leadscore.examples import learning_examples
+from leadscore.explain import explain
 from leadscore.history import History, read_history
 from leadscore.labels import reached
 from leadscore.model import FunnelModel
-from leadscore.scoring import HANDOFF, WIN, probability_columns, rank, score_records
+from leadscore.scoring import HANDOFF, REASONS, WIN, category_of, probability_columns, rank, score_records
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 HOUR = 3_600_000_000
@@ -107,6 +108,36 @@ def test_records_break_the_rules_of_the_data_set_folder(model: FunnelModel) -> N
 
     with pytest.raises(DataError, match="mqll"):
         score_records(model, records)
+
+
+def test_a_list_says_owner_grade_and_flags(ranked: pd.DataFrame, model: FunnelModel, history: History) -> None:
+    weak = rank(history, model.serving_base_rates(["won"], unjudged=["sql"]))
+    owners = history.at(np.arange(len(history)), np.full(len(history), history.known_until))
+    owner = dict(zip(history.ids, category_of(owners, "owner"), strict=True))
+
+    assert list(ranked)[:8] == ["list", "rank", "lead_id", "owner", "stage", "days_in_stage", "grade", "flags"]
+    assert ranked["owner"].tolist() == [owner[lead] for lead in ranked["lead_id"]]
+    assert ranked["grade"].isin(list("ABCD")).all()
+    assert ranked.groupby("list")["grade"].apply(lambda grades: grades.is_monotonic_increasing).all()
+    assert set(ranked["flags"]) == {""}
+    flags = weak.groupby("stage")["flags"].unique().str[0].to_dict()
+    assert flags["lead"] == flags["sal"] == "fallback;no_signal"
+    assert flags["opportunity"] == flags["sql"] == "no_signal"
+
+
+def test_the_top_of_each_list_has_reasons(history: History, model: FunnelModel) -> None:
+    ranked = rank(history, model.serving_base_rates(["won"]), reasons=5)
+
+    said = ranked.groupby("list").head(5)
+    assert ranked.drop(said.index)[list(REASONS)].isna().all(axis=None)
+    assert said.loc[said["list"] == HANDOFF, list(REASONS)].notna().any(axis=1).all()
+    assert said.loc[said["list"] == WIN, "reason_1"].str.startswith("base rate (no signal): ").all()
+    best = said.iloc[0]
+    snapshot = history.at(np.flatnonzero(history.ids == best["lead_id"]), [history.known_until])
+    (explained,) = explain(model, snapshot, 2)
+    sentences = [each.sentence for each in explained.towards[:2]]
+    assert [each for each in best[["reason_1", "reason_2"]] if each is not None] == sentences
+    assert not set(REASONS) & set(rank(history, model))
 
 
 def records_of(lead_ids: set[str], as_of: str | None) -> pd.DataFrame:

@@ -17,6 +17,7 @@ import pandas as pd
 from leadscore.errors import LeadscoreError
 from leadscore.history import read_history
 from leadscore.history.zone import micros
+from leadscore.scoring import OWNER, REASONS
 from leadscore.store import open_store, read_store
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "lift_at_10": ("lift at 10 %", "{:.1f}".format),
 }
 INTERVALS = ("log_loss_gain", "auc")
+# Digits after the point of a written list.
+LIST_DIGITS = {"days_in_stage": 1}
+PROBABILITY_DIGITS = 4
 # Named where a data set folder is asked for, it is what the database holds.
 STORE = Path("store")
 
@@ -105,6 +109,31 @@ def readable(figures: pd.DataFrame) -> str:
             written = written + " (" + low + " to " + high + ")"
         shown[heading] = written.fillna("-")
     return shown.to_string(index=False)
+
+
+def write_list(ranked: pd.DataFrame, out: Path) -> None:
+    """Write a list: as Parquet with all its digits, else as CSV with those that a reader wants."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".parquet":
+        ranked.to_parquet(out, index=False)
+        return
+    digits = dict.fromkeys(ranked.columns[ranked.dtypes == np.float64], PROBABILITY_DIGITS) | LIST_DIGITS
+    ranked.round(digits).to_csv(out, index=False)
+
+
+def printed_list(listed: pd.DataFrame, what: str, top: int) -> str:
+    """The top of a list as a table for a person; a sentence where it is empty.
+
+    ``what`` says which list it is and, after a comma, what it is in order of: "past the handoff, by the win".
+    """
+    if not len(listed):
+        return f"no lead is open {what.partition(',')[0]}"
+    first = listed.head(top).drop(columns=["list", *listed.columns.intersection(list(REASONS))])
+    shown = first.rename(columns={"days_in_stage": "in stage"})
+    writers = dict.fromkeys(shown.columns[shown.dtypes == np.float64], "{:.1%}".format)
+    writers["in stage"] = "{:.1f} days".format
+    table = shown.fillna({OWNER: "-"}).to_string(index=False, formatters=writers, na_rep="")
+    return f"{what}: the top {len(shown)} of {len(listed):,}\n{table}"
 
 
 def worked_in_words(handoff: Worked, capacity: int) -> str:

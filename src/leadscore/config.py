@@ -73,11 +73,15 @@ class Stages(Section):
     handoff : (str, str)
         The step that the list is for: leads that have not reached its second stage stand in the first list, in
         order of the probability of reaching it.
+    lost_after_days : int, optional
+        An open lead that has been in its stage for more days than this is lost from then on, until it moves. For
+        records in which leads are left open rather than closed.
     """
 
     stages: Annotated[Names, Field(min_length=2, max_length=20)]
     lost: Names = ("lost",)
     handoff: tuple[Name, Name]
+    lost_after_days: Days | None = None
 
     @model_validator(mode="after")
     def _known(self) -> Self:

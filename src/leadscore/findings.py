@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import lightgbm as lgb
@@ -11,6 +10,8 @@ import numpy as np
 
 from leadscore.examples import known_by
 from leadscore.features import columns_of, matrix
+from leadscore.features.catalogue import CALENDAR, STAGE, STEPS_BACK, TIME_IN_STAGE
+from leadscore.funnel import never_closed
 from leadscore.labels import reached
 from leadscore.metrics import ALL, Ordering, auc, figures, jitter, log_loss, overall, worked
 
@@ -19,17 +20,21 @@ if TYPE_CHECKING:
 
     from leadscore.backtest import Backtest
     from leadscore.features import Feature
+    from leadscore.funnel import NeverClosed
     from leadscore.history import History, Snapshot
     from leadscore.history.line import Bools, Float32s, Float64s
     from leadscore.metrics import Worked
-    from leadscore.model import FunnelModel
-
-log = logging.getLogger(__name__)
+    from leadscore.model import FunnelModel, Withheld
 
 # Real funnels stand at .58 to .87: what is above this knows the outcome.
 LEAK_AUC = 0.95
 # Above this it is a leak if one column alone gives nearly all of the skill.
 SUSPECT_AUC, SUSPECT_SHARE = 0.85, 0.95
+# It is none if what we compute from stages and the clock, which nobody can fill in afterwards, gives such a share.
+OWN_SHARE = 0.5
+OWN_TOPICS = {STAGE, TIME_IN_STAGE, STEPS_BACK, CALENDAR}
+# A column that alone gives less of the skill than this is not said to give any.
+LEAST_SHARE = 0.05
 ONE_COLUMN = {
     "objective": "binary",
     "learning_rate": 0.1,
@@ -54,7 +59,7 @@ class Leak:
     auc : float
         How well.
     column : str
-        The column that the trees gain most from.
+        The column of the source that the trees gain most from.
     share : float
         Part of the model's skill, in log loss, that this column alone gives.
     """
@@ -67,9 +72,16 @@ class Leak:
 
     def __str__(self) -> str:
         return (
-            f"leak? {self.stage} from {self.current}: AUC {self.auc:.3f} on later mornings, {self.share:.0%} of the "
-            f"skill by {self.column} alone; check that it is known at the time, not filled in afterwards"
+            f"leak? {self.stage} from {self.current}: AUC {self.auc:.3f} on later mornings, {self.source}; check that "
+            "it is known at the time, not filled in afterwards"
         )
+
+    @property
+    def source(self) -> str:
+        """What the skill comes from, in words."""
+        if self.share < LEAST_SHARE:
+            return f"by no column alone; the trees gain most from {self.column}"
+        return f"{self.share:.0%} of the skill by {self.column} alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +99,15 @@ class Findings:
     jitter : list of float, one per later stage
         `leadscore.metrics.jitter`.
     no_signal : tuple of str
-        Stages to reach of which the trees do not beat the base rate of the current stage on later mornings.
+        Stages to reach of which the trees do not beat the base rate on later mornings.
     leaks : tuple of Leak
         Stages whose outcome the model seems to know beforehand.
+    unjudged : tuple of str
+        Stages to reach for which no cut had enough outcomes to learn trees that could be judged.
+    withheld : tuple of Withheld
+        Why stages are served their base rate, by the model that is served.
+    never_closed : NeverClosed, optional
+        Leads that stay open although hardly any like them ever moved again.
     """
 
     figures: pd.DataFrame
@@ -98,39 +116,52 @@ class Findings:
     jitter: list[float]
     no_signal: tuple[str, ...]
     leaks: tuple[Leak, ...]
+    unjudged: tuple[str, ...] = ()
+    withheld: tuple[Withheld, ...] = ()
+    never_closed: NeverClosed | None = None
 
     @property
     def warnings(self) -> list[str]:
         """Sentences for whoever is about to trust the model."""
-        unsure = [
-            f"no signal: {stage} is served its base rate, which the trees do not beat on later mornings"
-            for stage in self.no_signal
-        ]
-        return [*unsure, *map(str, self.leaks)]
+        found = (*self.withheld, *self.leaks, self.never_closed)
+        return [str(each) for each in found if each is not None]
+
+    def serving(self, model: FunnelModel) -> tuple[FunnelModel, Findings]:
+        """A model with base rates for the stages that need them, and the findings about that model."""
+        served = model.serving_base_rates(self.no_signal, self.unjudged)
+        return served, replace(self, withheld=tuple(each for each in served.withheld() if each is not None))
 
 
 def findings(history: History, past: Backtest, n_jobs: int) -> Findings:
-    """What a backtest showed; warnings are logged too."""
+    """What a backtest showed, about the model of the latest cut."""
     judged, resamples = past.judged, history.funnel.judging.resamples
     handoff = history.funnel.stages.index(history.funnel.funnel.handoff[1]) - 1
     table = figures(judged, resamples)
+    unjudged = _unjudged(past)
     found = Findings(
         figures=table,
         overall=overall(judged, resamples),
         handoff=worked(judged, judged.probability[:, handoff], resamples),
         jitter=jitter(judged),
-        no_signal=no_signal(table),
+        no_signal=tuple(stage for stage in no_signal(table) if stage not in unjudged),
         leaks=tuple(_leaks(history, past, table, n_jobs)),
+        unjudged=unjudged,
+        never_closed=never_closed(history),
     )
-    for warning in found.warnings:
-        log.warning("%s", warning)
-    return found
+    return found.serving(past.models[-1])[1]
+
+
+def _unjudged(past: Backtest) -> tuple[str, ...]:
+    stages = past.models[0].funnel.later_stages
+    return tuple(
+        name for place, name in enumerate(stages) if all(model.stages_[place].fallback for model in past.models)
+    )
 
 
 def no_signal(table: pd.DataFrame) -> tuple[str, ...]:
     """Stages to reach where the interval of the gain over the base rate, in log loss, does not lie above zero.
 
-    The base rate is that of the current stage, so knowing the stage is no gain.
+    The base rate is that of the current stage and the days in it, so knowing these is no gain.
     """
     whole = table[(table["current"] == ALL) & (table["n"] > 0)]
     return tuple(whole.loc[~(whole["log_loss_gain_low"] > 0), "stage"])
@@ -143,7 +174,7 @@ def _leaks(history: History, past: Backtest, table: pd.DataFrame, n_jobs: int) -
         cell = _Cell(history, past, history.funnel.stages.index(stage) - 1, history.funnel.stages.index(current))
         if cell.enough():
             leak = cell.leak(n_jobs)
-            leaks += [leak] if leak.auc > LEAK_AUC or leak.share >= SUSPECT_SHARE else []
+            leaks += [leak] if leak is not None else []
     return leaks
 
 
@@ -171,42 +202,54 @@ class _Cell:
         fallback = self.model.stages_[self.place].fallback
         return not fallback and min(leads) >= self.history.funnel.lightgbm.min_outcome_leads
 
-    def leak(self, n_jobs: int) -> Leak:
+    def leak(self, n_jobs: int) -> Leak | None:
+        """The leak, by the column of the source that the trees gain most from; None where there is none."""
+        booster, columns = self.model.stages_[self.place].booster, self.model.columns_
+        theirs = np.array([column.topic not in OWN_TOPICS for column in columns])
+        if booster is None or not theirs.any():
+            return None
+        column = int(np.argmax(np.where(theirs, booster.feature_importance("gain"), -1.0)))
         known = self.past.judged.reaching(self.place, self.current)
-        booster = self.model.stages_[self.place].booster
-        column = int(np.argmax(booster.feature_importance("gain"))) if booster else 0
-        alone = self._alone(column, n_jobs)
-        losses = [log_loss(known.outcome, each) for each in (known.base, known.probability, alone)]
-        gain = losses[0] - losses[1]
-        return Leak(
-            stage=self.history.funnel.later_stages[self.place],
-            current=self.history.funnel.stages[self.current],
-            auc=auc(*Ordering.of(known.outcome, known.probability).counts()),
-            column=self.model.columns_[column].name,
-            share=max(0.0, (losses[0] - losses[2]) / gain) if gain > 0 else 0.0,
-        )
+        how_well, share = auc(*Ordering.of(known.outcome, known.probability).counts()), self._share([column], n_jobs)
+        if share < SUSPECT_SHARE and (
+            how_well <= LEAK_AUC or self._share(np.flatnonzero(~theirs).tolist(), n_jobs) >= OWN_SHARE
+        ):
+            return None
+        stages = self.history.funnel.stages
+        return Leak(stages[self.place + 1], stages[self.current], how_well, columns[column].name, share)
 
-    def _alone(self, column: int, n_jobs: int) -> Float64s:
-        """Probabilities of the judged examples by trees that see one column only."""
+    def _share(self, columns: list[int], n_jobs: int) -> float:
+        """Part of the skill beyond the rate of the current stage, in log loss, that some columns alone give."""
+        known = self.past.judged.reaching(self.place, self.current)
+        rate = np.full(len(known.outcome), known.outcome.mean())
+        alone = self._alone(columns, n_jobs)
+        losses = [log_loss(known.outcome, each) for each in (rate, known.probability, alone)]
+        gain = losses[0] - losses[1]
+        return max(0.0, (losses[0] - losses[2]) / gain) if gain > 0 else 0.0
+
+    def _alone(self, columns: list[int], n_jobs: int) -> Float64s:
+        """Probabilities of the judged examples by trees that see some columns only."""
         cut, judged, rows = self.past.cuts[0], self.past.judged, self.rows()
         past = self.past.examples.of(self.past.examples.as_of <= cut)
         outcome = known_by(reached(self.history, past.lead, past.as_of), past.as_of, self.history.funnel, cut)
         outcome = outcome[:, self.place]
         learnt = (self.history.at(past.lead, past.as_of).steps.stage == self.current) & ~np.isnan(outcome)
-        category = bool(self.model.columns_[column].names)
+        categories = [at for at, column in enumerate(columns) if self.model.columns_[column].names]
         binned = lgb.Dataset(
-            self._column(column, self.history.at(past.lead[learnt], past.as_of[learnt]), n_jobs),
+            self._columns(columns, self.history.at(past.lead[learnt], past.as_of[learnt]), n_jobs),
             outcome[learnt],
-            categorical_feature=[0] if category else [],
+            categorical_feature=categories,
             params=ONE_COLUMN,
         )
         trees = lgb.train(ONE_COLUMN, binned, ONE_COLUMN_ROUNDS)
         later = self.history.at(judged.lead[rows], judged.as_of[rows])
-        return np.asarray(trees.predict(self._column(column, later, n_jobs), num_threads=1), np.float64)
+        return np.asarray(trees.predict(self._columns(columns, later, n_jobs), num_threads=1), np.float64)
 
-    def _column(self, column: int, snapshot: Snapshot, n_jobs: int) -> Float32s:
-        feature, place = _feature_of(column, self.model.features_)
-        return matrix([feature], snapshot.coded(self.model.vocabulary_), n_jobs)[:, [place]]
+    def _columns(self, columns: list[int], snapshot: Snapshot, n_jobs: int) -> Float32s:
+        """Some columns of X, shape (n_examples, n_columns)."""
+        coded = snapshot.coded(self.model.vocabulary_)
+        found = [_feature_of(column, self.model.features_) for column in columns]
+        return np.column_stack([matrix([feature], coded, n_jobs)[:, place] for feature, place in found])
 
 
 def _feature_of(column: int, features: tuple[Feature, ...]) -> tuple[Feature, int]:

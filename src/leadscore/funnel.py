@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from leadscore.history import DAY
+
 if TYPE_CHECKING:
     from leadscore.history import History, Snapshot
     from leadscore.history.line import Bools, Int64s
+
+# Days in stage after which leads that are still there may be ones that nobody closes.
+LONG_DAYS = (30, 60, 90, 120, 180, 270, 365, 545, 730)
+# They are, if at most this share of the leads that were there for longer moved afterwards, and if so many leads and
+# such a share of all open leads are there now.
+MOVED_SHARE, LEAST_LEADS, OPEN_SHARE = 0.05, 40, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,9 @@ def open_stays(history: History) -> Stays:
     end[np.append(lead[1:] != lead[:-1], True)[: len(lead)]] = history.known_until + 1
     begin = np.maximum(begin, history.known[lead])
     end = np.minimum(end, history.known_until + 1)
+    if history.lost_after is not None:
+        entered = np.concatenate((history.created, steps.occurred))[order]
+        end = np.minimum(end, entered + history.lost_after + 1)
     win = len(history.funnel.stages) - 1
     return Stays(lead, stage, begin, end).of((stage < win) & (begin < end))
 
@@ -65,3 +76,61 @@ def open_leads(history: History, as_of: int) -> Snapshot:
     lead = np.flatnonzero(history.known <= as_of)
     snapshot = history.at(lead, np.full(len(lead), as_of))
     return snapshot[np.flatnonzero(snapshot.steps.stage < len(history.funnel.stages) - 1)]
+
+
+def not_listed(history: History, as_of: int) -> list[str]:
+    """Sentences about leads that are not among `open_leads` for another reason than that they are won or lost."""
+    known = history.known <= as_of
+    lead = np.flatnonzero(known)
+    timed_out = np.count_nonzero(history.at(lead, np.full(len(lead), as_of)).steps.timed_out)
+    days = history.funnel.funnel.lost_after_days
+    counts = (
+        (len(known) - len(lead), "leads were created, or became known, after the moment of the list: not listed"),
+        (timed_out, f"leads have been in their stage for more than lost_after_days = {days} days: taken as lost"),
+    )
+    return [f"{n:,} {what}" for n, what in counts if n]
+
+
+@dataclass(frozen=True, slots=True)
+class NeverClosed:
+    """Leads that stay open in the records although hardly any like them ever moved again.
+
+    Attributes
+    ----------
+    days : int
+        They have been in their stage for more days than this.
+    n_leads, n_open : int
+        How many they are at ``known_until``, and how many leads are open then.
+    n_ever, n_moved : int
+        Leads that were ever in an open stage for so long, and how many of them moved afterwards.
+    """
+
+    days: int
+    n_leads: int
+    n_open: int
+    n_ever: int
+    n_moved: int
+
+    def __str__(self) -> str:
+        return (
+            f"leads are not closed: {self.n_leads:,} of {self.n_open:,} open leads have been in their stage for more "
+            f"than {self.days} days; of {self.n_ever:,} leads that ever were, {self.n_moved:,} moved afterwards. They "
+            "make figures look good, because it is easy to tell that they will not move. If they are lost, set "
+            f"lost_after_days = {self.days} under [funnel] in funnel.toml and train again"
+        )
+
+
+def never_closed(history: History) -> NeverClosed | None:
+    """Leads that nobody closes; None where they are few, or ``funnel.lost_after_days`` is set."""
+    if history.lost_after is not None:
+        return None
+    stays = open_stays(history)
+    still_open, length = stays.end > history.known_until, stays.end - stays.begin
+    n_open = int(np.count_nonzero(still_open))
+    for days in LONG_DAYS:
+        long = length > days * DAY
+        n_leads = int(np.count_nonzero(long & still_open))
+        n_ever, n_moved = (len(np.unique(stays.lead[each])) for each in (long, long & ~still_open))
+        if n_moved <= MOVED_SHARE * n_ever and n_leads >= max(LEAST_LEADS, OPEN_SHARE * n_open):
+            return NeverClosed(days, n_leads, n_open, n_ever, n_moved)
+    return None

@@ -127,7 +127,7 @@ def _judged(
     log.info("a model learnt from some of the mornings: its recipe is learnt again from what was known before")
     # No later than the model's own: the trees of a recalibrated model may be old, and its twin's must not be younger.
     twin = learn_until(read_so, min(first_morning, model.grown_until_), n_jobs)
-    unsure = [name for name, stage in zip(model.funnel.later_stages, model.stages_, strict=True) if stage.no_signal]
+    unsure = [each.stage for each in model.withheld() if each is not None]
     twin, how = twin.serving_base_rates(unsure), "a twin learnt before the first morning judged"
     if model.recalibrated_:
         twin, how = recalibrate(read_so, twin, n_jobs, first_morning).model, f"{how}, recalibrated by then"

@@ -122,7 +122,7 @@ def gains(axes: Axes, outcome: Float64s, probability: Float64s, base: Float64s) 
         axes.text(50, 50, "none reached the stage", ha="center", **SMALL)
         return
     worked, found = gains_curve(outcome, base)
-    axes.plot(worked, found, color=REFERENCE, linestyle="--", label="in order of the current stage's base rate")
+    axes.plot(worked, found, color=REFERENCE, linestyle="--", label="in order of the base rate")
     worked, found = gains_curve(outcome, probability)
     axes.plot(worked, found, color=OURS, linewidth=2, label="in order of the probability")
     at_ten = float(np.interp(10, worked, found))

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic_core import to_json
 
-from leadscore.history import MISSING
-from leadscore.scoring import HANDOFF, WIN, score_leads
+from leadscore.scoring import HANDOFF, OWNER, WIN, category_of, flags_by_stage, score_leads
 from leadscore.store import ScoredLeads, open_runs, records_of, relist, unlist
 
 if TYPE_CHECKING:
@@ -22,12 +21,11 @@ if TYPE_CHECKING:
     from leadscore.config import Times
     from leadscore.history import Rules, Snapshot
     from leadscore.history.line import Bools, Float64s, Int64s, Strings
-    from leadscore.model import FunnelModel, StageModel
+    from leadscore.model import FunnelModel
     from leadscore.scoring import Scores
     from leadscore.store.records import Record
 
-FALLBACK, NO_SIGNAL = "fallback", "no_signal"
-OWNER, SOURCE = "owner", "source"
+SOURCE = "source"
 EVENTS = ("transitions", "touches", "changes")
 TIMES = ("created_at", "occurred_at", "recorded_at")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -140,18 +138,12 @@ def scored_leads(
         of_list=np.where(is_open, np.where(before, HANDOFF, WIN).astype(object), ""),
         rank=_ranks(number, key, before) if ranked else None,
         key=np.where(is_open, key, 0.0),
-        owner=_category(snapshot, OWNER),
-        source=_category(snapshot, SOURCE),
+        owner=category_of(snapshot, OWNER),
+        source=category_of(snapshot, SOURCE),
         grade=np.where(is_open, model.grades_.grade(key, before), ""),
         scored_at=scored_at,
         model_version=version,
     )
-
-
-def flags_of(ahead: Sequence[StageModel]) -> list[str]:
-    """What is to be known of the probabilities of the stages ahead of a lead."""
-    flags = [FALLBACK] if any(each.fallback for each in ahead) else []
-    return [*flags, NO_SIGNAL] if any(each.no_signal for each in ahead) else flags
 
 
 def _newest_known(record: Record) -> int:
@@ -201,13 +193,4 @@ def _written(probability: Float64s) -> Strings:
 
 def _flags(model: FunnelModel) -> Strings:
     """The flags of a lead by its stage, as a list in JSON; won and lost leads have none."""
-    n_stages = len(model.stages_)
-    return np.array([json.dumps(flags_of(model.stages_[stage:])) for stage in range(n_stages + 2)], object)
-
-
-def _category(snapshot: Snapshot, name: str) -> Strings:
-    """The value at ``as_of`` of a category, where the funnel has it; None where it is missing."""
-    names = snapshot.vocabulary.categories.get(name)
-    if names is None:
-        return np.full(len(snapshot), None, object)
-    return np.array([None if each == MISSING else each for each in names], object)[snapshot.category(name)]
+    return np.array([json.dumps(each) for each in flags_by_stage(model)], object)

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from leadscore.errors import DataError, Problem
+from leadscore.explain import explain
 from leadscore.funnel import open_leads
-from leadscore.history import Rules, build_history, check_records
+from leadscore.history import MISSING, Rules, build_history, check_records
 from leadscore.history.zone import micros
 from leadscore.model import load_model
 
@@ -25,9 +26,14 @@ if TYPE_CHECKING:
     from leadscore.config import Funnel
     from leadscore.history import History, Snapshot
     from leadscore.history.line import Bools, Float64s, Int64s, Strings
-    from leadscore.model import FunnelModel
+    from leadscore.model import FunnelModel, StageModel
 
 HANDOFF, WIN = "handoff", "win"
+FALLBACK, NO_SIGNAL = "fallback", "no_signal"
+# The category that says who works a lead.
+OWNER = "owner"
+# First reasons: two that speak for the lead, or what its base rate is of, and one that speaks against it.
+REASONS = ("reason_1", "reason_2", "reason_against")
 
 
 def probability_columns(funnel: Funnel) -> list[str]:
@@ -35,8 +41,27 @@ def probability_columns(funnel: Funnel) -> list[str]:
     return [f"{stage}_{days}d" for stage, days in zip(funnel.later_stages, funnel.horizons, strict=True)]
 
 
-def rank(history: History, model: FunnelModel, as_of: int | None = None) -> pd.DataFrame:
-    """Every open lead as of a moment, likeliest first.
+def flags_of(ahead: Sequence[StageModel]) -> list[str]:
+    """What is to be known of the probabilities of the stages ahead of a lead."""
+    flags = [FALLBACK] if any(each.fallback or each.unjudged for each in ahead) else []
+    return [*flags, NO_SIGNAL] if any(each.no_signal for each in ahead) else flags
+
+
+def flags_by_stage(model: FunnelModel) -> list[list[str]]:
+    """The flags of a lead by the code of its stage; won and lost leads have none."""
+    return [flags_of(model.stages_[stage:]) for stage in range(len(model.stages_) + 2)]
+
+
+def category_of(snapshot: Snapshot, name: str) -> Strings:
+    """The value at ``as_of`` of a category, where the funnel has it; None where it is missing."""
+    names = snapshot.vocabulary.categories.get(name)
+    if names is None:
+        return np.full(len(snapshot), None, object)
+    return np.array([None if each == MISSING else each for each in names], object)[snapshot.category(name)]
+
+
+def rank(history: History, model: FunnelModel, as_of: int | None = None, *, reasons: int = 0) -> pd.DataFrame:
+    """Every open lead as of a moment, highest probability first.
 
     Leads that have not reached the second stage of the handoff stand in the list ``handoff``, in order of the
     probability of reaching it; the others in the list ``win``, in order of the probability of the win. Equal
@@ -46,31 +71,62 @@ def rank(history: History, model: FunnelModel, as_of: int | None = None) -> pd.D
     ----------
     as_of : int, optional
         Microseconds since 1970 UTC; ``known_until`` by default.
+    reasons : int
+        So many leads at the top of each list get their first reasons. Those of one lead take about as long as the
+        probabilities of a hundred.
 
     Returns
     -------
     DataFrame
-        Columns ``list``, ``rank`` (from 1, in each list), ``lead_id``, ``stage``, ``days_in_stage`` and those
-        of `probability_columns`, which are NaN for stages already passed.
+        Columns ``list``, ``rank`` (from 1, in each list), ``lead_id``, ``owner`` where the funnel has that category,
+        ``stage``, ``days_in_stage``, ``grade``, ``flags`` (joined by ``;``), those of `probability_columns`, which are
+        NaN for stages already passed, and with ``reasons`` those of `REASONS`, None where there is none.
     """
     snapshot = open_leads(history, history.known_until if as_of is None else as_of)
     probability = model.predict_proba(snapshot)
-    funnel, stage = history.funnel, snapshot.steps.stage
-    key, before = model.keys(stage, probability)
+    key, before = model.keys(snapshot.steps.stage, probability)
     order = np.lexsort((snapshot.lead, -key, ~before))
+    ranked = _described(history.ids, model, snapshot, model.grades_.grade(key, before)).take(order)
+    ranked.insert(0, "list", np.where(before[order], HANDOFF, WIN))
     n_before = int(np.count_nonzero(before))
-    places = np.concatenate((np.arange(n_before), np.arange(len(key) - n_before))) + 1
-    ranked = pd.DataFrame(
+    in_list = np.concatenate((np.arange(n_before), np.arange(len(order) - n_before)))
+    ranked.insert(1, "rank", in_list + 1)
+    ranked[probability_columns(history.funnel)] = probability[order]
+    if reasons:
+        top = in_list < reasons
+        sentences = np.full((len(order), len(REASONS)), None, object)
+        sentences[top] = _reasons(model, snapshot[order[top]], before[order[top]])
+        ranked[list(REASONS)] = sentences
+    return ranked.reset_index(drop=True)
+
+
+def _described(ids: Strings, model: FunnelModel, snapshot: Snapshot, grade: Strings) -> pd.DataFrame:
+    """What each lead of a list is, beside its probabilities."""
+    stage = snapshot.steps.stage
+    owned = OWNER in snapshot.vocabulary.categories
+    return pd.DataFrame(
         {
-            "list": np.where(before[order], HANDOFF, WIN),
-            "rank": places,
-            "lead_id": history.ids[snapshot.lead[order]],
-            "stage": np.array(funnel.stages, object)[stage[order]],
-            "days_in_stage": snapshot.steps.days_in_stage[order],
+            "lead_id": ids[snapshot.lead],
+            **({OWNER: category_of(snapshot, OWNER)} if owned else {}),
+            "stage": np.array(model.funnel.stages, object)[stage],
+            "days_in_stage": snapshot.steps.days_in_stage,
+            "grade": grade,
+            "flags": np.array([";".join(each) for each in flags_by_stage(model)], object)[stage],
         }
     )
-    ranked[probability_columns(funnel)] = probability[order]
-    return ranked
+
+
+def _reasons(model: FunnelModel, snapshot: Snapshot, before: Bools) -> Strings:
+    """The columns of `REASONS`, for what each lead's list is ordered by; None where there are fewer."""
+    sentences = np.full((len(snapshot), len(REASONS)), None, object)
+    handoff = model.funnel.later_stages.index(model.funnel.funnel.handoff[1])
+    for place, rows in ((handoff, np.flatnonzero(before)), (len(model.stages_) - 1, np.flatnonzero(~before))):
+        explained = explain(model, snapshot[rows], place) if len(rows) else []
+        for row, each in zip(rows.tolist(), explained, strict=True):
+            towards = [reason.sentence for reason in each.towards] or [each.note]
+            found = (*towards[:2], *[""] * (2 - len(towards)), *[reason.sentence for reason in each.against[:1]])
+            sentences[row, : len(found)] = [sentence or None for sentence in found]
+    return sentences
 
 
 @dataclass(frozen=True, slots=True)

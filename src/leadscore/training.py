@@ -61,7 +61,9 @@ def train(history: History, n_jobs: int) -> Trained:
     past = backtest(history, default_cuts(history), n_jobs, examples)
     found = findings(history, past, n_jobs)
     outcome = reached(history, examples.lead, examples.as_of)
-    model = learn(history, examples, outcome, n_jobs).serving_base_rates(found.no_signal)
+    model, found = found.serving(learn(history, examples, outcome, n_jobs))
+    for warning in (*history.warnings, *found.warnings):
+        log.warning("%s", warning)
     n_ripe = int(np.count_nonzero(~np.isnan(outcome).all(axis=1)))
     log.info("learnt from %d ripe examples of %d leads", n_ripe, len(np.unique(examples.lead)))
     return Trained(model, n_ripe, past, found, peers(history, past, n_jobs))

@@ -11,7 +11,8 @@ ScoredAt = Annotated[str, Field(description="When it was computed.")]
 ModelVersion = Annotated[str, Field(description="Version of the model in the registry.")]
 STAGE = "Where the lead stands; null for one that objects to profiling."
 FLAGS = (
-    "`stale`: long not scored; `fallback`: base rates for want of outcomes; `no_signal`: base rates for want of skill."
+    "`stale`: long not scored; `fallback`: base rates, because outcomes are too few to learn trees or to judge them; "
+    "`no_signal`: base rates, because the trees do no better on later time."
 )
 
 
@@ -35,6 +36,7 @@ class Reasons(BaseModel):
 
     stage: str = Field(description="The stage to reach.")
     probability: float
+    note: str = Field(description="What the base rate is of, where it is served and there are no reasons; else empty.")
     towards: list[Why]
     against: list[Why]
     everything_else: float = Field(description="What is no reason contributes so much, in log odds.")
@@ -146,8 +148,9 @@ class StageAnswer(BaseModel):
 
     stage: str
     horizon_days: int
-    fallback: bool = Field(description="Base rates are served, for want of outcomes to learn from.")
+    fallback: bool = Field(description="Base rates are served: too few outcomes to learn trees or to judge them.")
     no_signal: bool = Field(description="Base rates are served, because the model does no better on later time.")
+    why: str | None = Field(description="Why base rates are served, in sentences; null where the trees are.")
 
 
 class ModelAnswer(BaseModel):

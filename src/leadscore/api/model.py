@@ -48,7 +48,16 @@ def _told(served: Served) -> dict[str, Any]:
 
 
 def _stages(model: FunnelModel) -> list[dict[str, Any]]:
+    funnel = model.funnel
     return [
-        {"stage": name, "horizon_days": days, "fallback": learnt.fallback, "no_signal": learnt.no_signal}
-        for name, days, learnt in zip(model.funnel.later_stages, model.funnel.horizons, model.stages_, strict=True)
+        {
+            "stage": name,
+            "horizon_days": days,
+            "fallback": learnt.fallback or learnt.unjudged,
+            "no_signal": learnt.no_signal,
+            "why": None if why is None else str(why),
+        }
+        for name, days, learnt, why in zip(
+            funnel.later_stages, funnel.horizons, model.stages_, model.withheld(), strict=True
+        )
     ]

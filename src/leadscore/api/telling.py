@@ -10,8 +10,7 @@ from pydantic_core import from_json
 
 from leadscore.api.times import written
 from leadscore.explain import explain
-from leadscore.publishing import flags_of
-from leadscore.scoring import HANDOFF, WIN
+from leadscore.scoring import HANDOFF, WIN, flags_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,7 +159,7 @@ def reasons_told(reasons: Reasons) -> Told:
         for way, found in ways.items()
     }
     sums = {"everything_else": reasons.everything_else, "base": reasons.base, "margin": reasons.margin}
-    return {"stage": reasons.stage, "probability": reasons.probability, **told, **sums}
+    return {"stage": reasons.stage, "probability": reasons.probability, "note": reasons.note, **told, **sums}
 
 
 def changes_told(changes: Sequence[Change]) -> list[Told]:

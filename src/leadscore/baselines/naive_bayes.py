@@ -94,8 +94,9 @@ def _closed_leads(history: History, cut: int) -> tuple[Snapshot, Int64s, Bools]:
     """
     lead, win = np.flatnonzero(history.known <= cut), len(history.funnel.stages) - 1
     steps = history.at(lead, np.full(len(lead), cut)).steps
-    closed = steps.stage >= win
+    # As recorded: a lead that is lost because of lost_after_days has left no stage.
+    closed = steps.stage_entered >= win
     row = steps.end[closed] - 1
     before = history.at(lead[closed], history.steps.known[row] - 1)
     # Not the stage of that snapshot: what became known at the same moment as the closing is not in it.
-    return before, history.steps.left[row].astype(np.int64), steps.stage[closed] == win
+    return before, history.steps.left[row].astype(np.int64), steps.stage_entered[closed] == win

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit, logit
 
+from leadscore.explain.base_rates import base_rate_notes
 from leadscore.explain.grounds import Grounds, Row
 from leadscore.features import matrix
 from leadscore.model.stage import margin_of
@@ -90,7 +91,9 @@ class Reasons:
         Whether the probability is lower than the margin says, because that of an earlier stage with no shorter a
         horizon is.
     fallback : bool
-        Whether the base rate of the current stage is served, so that there is nothing to explain.
+        Whether the base rate is served, so that there are no reasons.
+    note : str
+        What the base rate is of, where it is served; else empty.
     row : Row, optional
         What the reasons were drawn from; None where there are none.
     """
@@ -104,6 +107,7 @@ class Reasons:
     margin: float
     bounded: bool
     fallback: bool
+    note: str = ""
     row: Row | None = field(default=None, repr=False, compare=False)
 
 
@@ -123,11 +127,12 @@ def explain(model: FunnelModel, snapshot: Snapshot, place: int) -> list[Reasons]
     probability = model.predict_proba(snapshot)[:, place]
     name, learnt = model.funnel.later_stages[place], model.stages_[place]
     if learnt.booster is None or learnt.serves_base_rate:
-        return [_without(name, float(each), fallback=True) for each in probability]
+        notes = base_rate_notes(model, snapshot, place)
+        return [_without(name, float(each), note) for each, note in zip(probability, notes, strict=True)]
     grounds = Grounds(model, place, model.columns_)
     coded = snapshot.coded(model.vocabulary_)
     stage = coded.steps.stage
-    reasons = [_without(name, float(each), fallback=False) for each in probability]
+    reasons = [_without(name, float(each)) for each in probability]
     ahead = np.flatnonzero(stage <= place)
     if len(ahead):
         X = matrix(model.features_, coded[ahead], model.n_jobs)
@@ -137,9 +142,11 @@ def explain(model: FunnelModel, snapshot: Snapshot, place: int) -> list[Reasons]
     return reasons
 
 
-def _without(name: str, probability: float, *, fallback: bool) -> Reasons:
+def _without(name: str, probability: float, note: str | None = None) -> Reasons:
+    """No reasons: the stage is passed or, with a note, its base rate is served."""
     margin = float(logit(probability))
-    return Reasons(name, probability, margin, (), (), 0.0, margin, bounded=False, fallback=fallback)
+    fallback = note is not None
+    return Reasons(name, probability, margin, (), (), 0.0, margin, bounded=False, fallback=fallback, note=note or "")
 
 
 def _explained(

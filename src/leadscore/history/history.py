@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leadscore.history.line import span_of
+from leadscore.history.line import DAY, span_of
 from leadscore.history.snapshot import Snapshot
 from leadscore.history.vocabulary import Vocabulary, recode
 from leadscore.history.zone import standard_offset
@@ -87,6 +87,12 @@ class History:
             if column is not None:
                 digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()
+
+    @property
+    def lost_after(self) -> int | None:
+        """Microseconds in an open stage after which a lead is lost; None without ``funnel.lost_after_days``."""
+        days = self.funnel.funnel.lost_after_days
+        return None if days is None else days * DAY
 
     @property
     def day_begins(self) -> int:

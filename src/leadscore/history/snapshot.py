@@ -129,8 +129,8 @@ class Snapshot:
     @cached_property
     def steps(self) -> StepsKnown:
         """The steps known at ``as_of``."""
-        line = self._history.steps
-        return StepsKnown(line, self.funnel.lost_code, self.as_of, self.created, self.positions(line))
+        line, lost_after = self._history.steps, self._history.lost_after
+        return StepsKnown(line, self.funnel.lost_code, self.as_of, self.created, self.positions(line), lost_after)
 
     def n_known(self) -> Int64s:
         """Touches, steps and changes known of each lead, shape (n_examples,)."""

@@ -30,6 +30,8 @@ class StepsKnown:
         The moments, and when each lead was created.
     positions : Positions
         Where the examples stand in ``line``.
+    lost_after : int, optional
+        Microseconds in an open stage after which a lead is lost until it moves (``funnel.lost_after_days``).
     """
 
     line: Steps
@@ -37,6 +39,7 @@ class StepsKnown:
     as_of: Int64s
     created: Int64s
     positions: Positions
+    lost_after: int | None = None
 
     @cached_property
     def _unmoved(self) -> Bools:
@@ -52,9 +55,24 @@ class StepsKnown:
     @cached_property
     def stage(self) -> Int64s:
         """Code of the current stage, shape (n_examples,)."""
+        stage = self.stage_entered
+        return stage if self.lost_after is None else np.where(self.timed_out, self.lost, stage)
+
+    @cached_property
+    def stage_entered(self) -> Int64s:
+        """Code of the stage last entered, however long ago, shape (n_examples,)."""
         stage = self._entered(self.line.stage)
         np.copyto(stage, 0, where=self._unmoved)
         return stage
+
+    @cached_property
+    def timed_out(self) -> Bools:
+        """Whether the lead is lost only because it has been in an open stage too long, shape (n_examples,)."""
+        if self.lost_after is None:
+            return np.zeros(len(self.as_of), np.bool_)
+        # On the last moment of lost_after_days the lead is still open, as windows are (start, end].
+        timed_out: Bools = (self.stage_entered < self.lost - 1) & (self.as_of - self.entered > self.lost_after)
+        return timed_out
 
     @cached_property
     def entered(self) -> Int64s:

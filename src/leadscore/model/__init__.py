@@ -3,5 +3,6 @@
 from leadscore.model.funnel_model import FunnelModel
 from leadscore.model.stage import StageModel, fit_calibration
 from leadscore.model.storage import load_model, read_about, save_model
+from leadscore.model.withheld import Withheld
 
-__all__ = ["FunnelModel", "StageModel", "fit_calibration", "load_model", "read_about", "save_model"]
+__all__ = ["FunnelModel", "StageModel", "Withheld", "fit_calibration", "load_model", "read_about", "save_model"]

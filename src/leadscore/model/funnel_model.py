@@ -21,6 +21,7 @@ from leadscore.model.learning import Learning
 from leadscore.model.stage import StageModel, margin_of, tree_settings
 from leadscore.model.trees import side_by_side
 from leadscore.model.typical import Typical
+from leadscore.model.withheld import Withheld, withheld
 from leadscore.progress import progress
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     stages_ : tuple of StageModel
         One per later stage.
     base_rate_ : BaseRate
-        What is served where a stage has too few outcomes.
+        What is served where a stage has too few outcomes, or its trees no signal.
     typical_ : Typical
         What is typical of each current stage, from the examples that base rates are taken from.
     grades_ : Grades
@@ -202,14 +203,20 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
                 bar.update(len(probability[rows]))
         return probability
 
-    def serving_base_rates(self, stages: Collection[str]) -> Self:
-        """The same model, but with base rates for some stages to reach, whose trees have no signal."""
+    def serving_base_rates(self, no_signal: Collection[str], unjudged: Collection[str] = ()) -> Self:
+        """The same model, but with base rates for stages to reach whose trees have no signal or were never judged."""
         served = copy(self)
         served.stages_ = tuple(
-            replace(each, no_signal=name in stages)
+            replace(each, no_signal=name in no_signal, unjudged=name in unjudged)
             for name, each in zip(self.funnel.later_stages, self.stages_, strict=True)
         )
         return served
+
+    def withheld(self) -> list[Withheld | None]:
+        """Why each later stage is served its base rate; None for one that is served its trees."""
+        least = self.funnel.lightgbm.min_outcome_leads
+        named = zip(self.funnel.later_stages, self.stages_, strict=True)
+        return [withheld(name, stage, least) for name, stage in named]
 
     def _check_funnel(self, funnel: Funnel) -> None:
         ours, theirs = self.funnel, funnel

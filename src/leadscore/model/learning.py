@@ -15,6 +15,7 @@ from leadscore.model.blocks import Blocks
 from leadscore.model.stage import StageModel, fit_calibration, margin_loss, margin_of, tree_settings
 from leadscore.model.together import Together
 from leadscore.model.trees import Narrowed, booster_of, narrowed, trees_of, with_counts
+from leadscore.model.withheld import withheld
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +82,8 @@ class Learning:
         least = self.funnel.lightgbm.min_outcome_leads
         counted = [self._counted(place) for place in range(self.outcome.shape[1])]
         learnt = np.array([min(each.n_reached, each.n_not_reached) >= least for each in counted])
+        for place in np.flatnonzero(~learnt).tolist():
+            log.info("%s", withheld(self.funnel.later_stages[place], counted[place], least))
         if not learnt.any():
             yield from counted
             return

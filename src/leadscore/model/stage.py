@@ -34,6 +34,8 @@ class StageModel:
         Whether their numbers were found on a later block of time, rather than set.
     no_signal : bool
         Whether the trees do not beat the base rate on later mornings, which is served then.
+    unjudged : bool
+        Whether there were too few outcomes to judge trees on later mornings; the base rate is served then.
     n_examples, n_reached, n_not_reached : int
         Examples learnt from; leads with an example that reached the stage, and with one that did not.
     """
@@ -45,19 +47,20 @@ class StageModel:
     own_rounds: int = 0
     rounds_found: bool = False
     no_signal: bool = False
+    unjudged: bool = False
     n_examples: int = 0
     n_reached: int = 0
     n_not_reached: int = 0
 
     @property
     def fallback(self) -> bool:
-        """Whether there are no trees, for want of outcomes."""
+        """Whether there are no trees: too few outcomes."""
         return self.booster is None
 
     @property
     def serves_base_rate(self) -> bool:
-        """Whether its probabilities are base rates, for want of outcomes or of signal."""
-        return self.fallback or self.no_signal
+        """Whether its probabilities are base rates: too few outcomes, or no signal."""
+        return self.fallback or self.no_signal or self.unjudged
 
     def predict(self, X: Float32s, n_jobs: int) -> Float64s:
         """Calibrated probability of each row of X, shape (n_rows,)."""

@@ -78,8 +78,7 @@ def load_model(folder: Path, n_jobs: int = 1) -> FunnelModel:
     names = [column.name for column in model.columns_]
     if names != description["columns"]:
         raise ModelError(f"{folder}: its columns are not those of this version's catalogue; train again")
-    model.base_rate_ = BaseRate()
-    model.base_rate_.rates_ = np.array(description["base_rates"], np.float64)
+    model.base_rate_ = _base_rate(description)
     model.typical_ = _typical(description["typical"], model)
     model.grades_ = Grades(np.array(description["grades"], np.float64))
     model.trained_until_ = description["trained_until"]
@@ -108,6 +107,10 @@ def _described(model: FunnelModel) -> dict[str, Any]:
         "vocabulary": {"kinds": words.kinds, "agents": words.agents, "categories": words.categories},
         "columns": [column.name for column in model.columns_],
         "base_rates": model.base_rate_.rates_.tolist(),
+        "base_rate_bands": {
+            "days": model.base_rate_.band_days_.tolist(),
+            "rates": model.base_rate_.band_rates_.tolist(),
+        },
         "typical": _typical_described(model.typical_),
         "grades": [_or_null(row) for row in model.grades_.edges],
         "trained_until": model.trained_until_,
@@ -123,6 +126,7 @@ def _described(model: FunnelModel) -> dict[str, Any]:
                 "own_rounds": stage.own_rounds,
                 "rounds_found": stage.rounds_found,
                 "no_signal": stage.no_signal,
+                "unjudged": stage.unjudged,
                 "n_examples": stage.n_examples,
                 "n_reached": stage.n_reached,
                 "n_not_reached": stage.n_not_reached,
@@ -143,6 +147,13 @@ def _typical_described(typical: Typical) -> dict[str, Any]:
 
 def _or_null(row: Float64s) -> list[float | None]:
     return [None if np.isnan(number) else float(number) for number in row]
+
+
+def _base_rate(described: dict[str, Any]) -> BaseRate:
+    rates = np.array(described["base_rates"], np.float64)
+    # A model of before there were bands serves the rate of the stage, whatever the days in it.
+    bands = described.get("base_rate_bands", {"days": [], "rates": rates[:, None]})
+    return BaseRate.learnt(rates, np.array(bands["days"], np.float64), np.array(bands["rates"], np.float64))
 
 
 def _typical(described: dict[str, Any], model: FunnelModel) -> Typical:

@@ -122,8 +122,7 @@ def recalibrate(history: History, model: FunnelModel, n_jobs: int, until: int | 
     new = copy(model)
     new.recalibrated_ = True
     new.stages_ = tuple(each.stage for each in renewed)
-    new.base_rate_ = BaseRate()
-    new.base_rate_.rates_ = np.column_stack([each.rates for each in renewed])
+    new.base_rate_ = BaseRate.of_stages([each.base_rate for each in renewed])
     new.trained_until_ = max(model.trained_until_, *(recent.last_label_end(*each) for each in enumerate(windows)))
     said = model.predict_proba(recent.snapshot), new.predict_proba(recent.snapshot)
     new.grades_ = new.graded(recent.snapshot, said[1]).or_else(model.grades_)
@@ -132,36 +131,37 @@ def recalibrate(history: History, model: FunnelModel, n_jobs: int, until: int | 
 
 
 class _Renewed(NamedTuple):
-    """A stage and its column of base rates, with what was fitted and why."""
+    """A stage and its base rates, with what was fitted and why."""
 
     stage: StageModel
-    rates: Float64s
+    base_rate: BaseRate
     fitted: Fitted
     why: str
 
 
 def _renewed(recent: Recent, place: int, window: Window) -> _Renewed:
-    stage, rates = recent.model.stages_[place], recent.model.base_rate_.rates_[:, place]
+    stage, base_rate = recent.model.stages_[place], recent.model.base_rate_
     if not window.enough:
-        return _Renewed(stage, rates, "nothing", f"fewer than {LEAST_LEADS} leads of an outcome to fit or to decide on")
-    new_rates = _new_rates(recent, place, window)
+        return _Renewed(
+            stage, base_rate, "nothing", f"fewer than {LEAST_LEADS} leads of an outcome to fit or to decide on"
+        )
+    new_rate = _new_base_rate(recent, place, window)
     if stage.serves_base_rate:
-        fitted: Fitted = "nothing" if new_rates is None else "base rate"
+        fitted: Fitted = "nothing" if new_rate is None else "base rate"
         new_stage = stage
     else:
         fitted, new_stage = _new_stage(recent, place, window)
     seen = "unseen by the trees" if window.unseen else "recent, but the trees may have seen them"
     why = f"mornings {seen}" if fitted != "nothing" else "on the later mornings it would not have helped"
-    return _Renewed(new_stage, rates if new_rates is None else new_rates, fitted, why)
+    return _Renewed(new_stage, base_rate if new_rate is None else new_rate, fitted, why)
 
 
-def _new_rates(recent: Recent, place: int, window: Window) -> Float64s | None:
+def _new_base_rate(recent: Recent, place: int, window: Window) -> BaseRate | None:
     """Base rates of all mornings taken; None where those of the earlier ones would not have helped on the later."""
-    current = recent.snapshot.steps.stage[window.late]
-    old, trial = recent.model.base_rate_.rates_[:, place], recent.rates(place, window.early)
-    outcome = recent.outcome[window.late, place].astype(np.float64)
-    helps = not log_loss(outcome, old[current]) <= log_loss(outcome, trial[current])
-    return recent.rates(place, window.rows) if helps else None
+    late, outcome = recent.snapshot[window.late], recent.outcome[window.late, place].astype(np.float64)
+    rates = recent.model.base_rate_, recent.base_rate(place, window.early)
+    old, trial = (log_loss(outcome, each.predict_proba(late)[:, place]) for each in rates)
+    return None if old <= trial else recent.base_rate(place, window.rows)
 
 
 def _new_stage(recent: Recent, place: int, window: Window) -> tuple[Fitted, StageModel]:

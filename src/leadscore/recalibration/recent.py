@@ -17,7 +17,7 @@ from leadscore.labels import reached
 if TYPE_CHECKING:
     from leadscore.examples import Examples
     from leadscore.history import History, Snapshot
-    from leadscore.history.line import Bools, Float32s, Float64s, Int64s
+    from leadscore.history.line import Bools, Float32s, Int64s
     from leadscore.model import FunnelModel
 
 # What counts as recent: this share of the time with known outcomes, and at least so many horizons, of which one is the
@@ -129,12 +129,11 @@ class Recent:
             return 0
         return int(self.examples.as_of[window.rows].max()) + self.history.funnel.horizons[place] * DAY
 
-    def rates(self, place: int, rows: Int64s) -> Float64s:
-        """Base rates of reaching one stage among some rows, by current stage."""
+    def base_rate(self, place: int, rows: Int64s) -> BaseRate:
+        """Base rates of reaching one stage among some rows, in the bands of the model."""
         only = np.full((len(rows), self.outcome.shape[1]), np.nan, np.float32)
         only[:, place] = self.outcome[rows, place]
-        rates: Float64s = BaseRate().fit(self.snapshot[rows], only).rates_[:, place]
-        return rates
+        return BaseRate().fit(self.snapshot[rows], only, self.model.base_rate_.band_days_)
 
 
 def _recent_from(history: History, horizon_days: int, until: int) -> int:

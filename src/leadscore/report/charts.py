@@ -79,7 +79,7 @@ class Gains:
     ----------
     frame : Frame
     ours, base : str
-        In order of the probability, and of the base rate of the current stage.
+        In order of the probability, and of the base rate.
     at_ten : str
         Share found in the first tenth of the list.
     corner : (float, float)

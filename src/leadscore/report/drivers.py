@@ -71,7 +71,8 @@ def driven(model: FunnelModel, place: int) -> Driven:
     share = gain / gain.sum()
     topics = _topics(columns, share)
     widest = topics[0][1]
-    note = "These trees are not in service: they found no signal." if stage.no_signal else ""
+    why = model.withheld()[place]
+    note = f"These trees are not in service: {why.cause}." if why else ""
     shown = tuple(
         Topic(topic_in_words(topic), percent(total), round(100 * total / widest, 1), _columns(topic, columns, share))
         for topic, total in topics[:TOPICS]

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 OURS = "in order of this model's probability"
 IN_ORDER = {
-    BASE_RATE: "in order of the current stage alone",
+    BASE_RATE: "in order of the base rate (stage and days in it)",
     NAIVE_BAYES: "in order of naive Bayes, as in Odoo",
     LOGISTIC: "in order of a logistic regression",
     RECENT: "most recently touched first",
     OLDEST: "oldest first",
 }
-SHORT = IN_ORDER | {BASE_RATE: "the current stage alone", NAIVE_BAYES: NAIVE_BAYES, LOGISTIC: LOGISTIC}
+SHORT = IN_ORDER | {BASE_RATE: "the base rate (stage and days in it)", NAIVE_BAYES: NAIVE_BAYES, LOGISTIC: LOGISTIC}
 # Orders that a team without a score works in.
 WITHOUT_SCORE = (BASE_RATE, RECENT, OLDEST)
 BETTER, WORSE, ALIKE = "the model is better", "the model is worse", "no clear difference"
@@ -155,30 +155,24 @@ def handoff_place(trained: Trained) -> int:
 
 def warned(trained: Trained) -> tuple[Warned, ...]:
     """What whoever is about to trust the model must know first."""
-    found, least = trained.findings, trained.model.funnel.lightgbm.min_outcome_leads
+    found = trained.findings
     warnings = [_leak(leak) for leak in found.leaks]
-    for name, stage in zip(trained.model.funnel.later_stages, trained.model.stages_, strict=True):
-        if stage.fallback:
-            text = (
-                f"{counted(stage.n_reached)} leads are known to have reached {name} and {counted(stage.n_not_reached)} "
-                f"not to have; at least {least} of either are needed. Until then its probability is that of the "
-                "current stage."
-            )
-            warnings.append(Warned(f"Too few outcomes: {name}", text))
-        elif name in found.no_signal:
-            text = (
-                "On later time the trees did not clearly beat the rate of the current stage, so that rate is served: "
-                "leads at the same stage are not told apart."
-            )
-            warnings.append(Warned(f"No signal: {name}", text))
+    warnings += [Warned(_title(f"{why.cause}: {why.stage}"), why.text) for why in trained.model.withheld() if why]
+    if found.never_closed is not None:
+        title, _, text = str(found.never_closed).partition(": ")
+        warnings.append(Warned(_title(title), f"{text}."))
     return tuple(warnings)
+
+
+def _title(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _leak(leak: Leak) -> Warned:
     return Warned(
         f"Leak? {leak.stage} from {leak.current}",
-        f"The outcome is told too well to be true (AUC {leak.auc:.3f}); {percent(leak.share)} of the skill comes from "
-        f"the column {leak.column} alone. Check that it is known at the time, and not filled in afterwards.",
+        f"The outcome is predicted too well to be true (AUC {leak.auc:.3f}), {leak.source}. Check that it is known at "
+        "the time, and not filled in afterwards.",
     )
 
 

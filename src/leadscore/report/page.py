@@ -45,6 +45,7 @@ def report(
         name=name,
         run_id=run_id,
         first=headline(trained, history, trained_at),
+        about_the_data=history.warnings,
         learnt_from=tables.learnt_from(trained, history),
         outcomes=tables.outcomes(trained),
         stages=tables.stages(trained),

@@ -65,10 +65,11 @@ def learnt_from(trained: Trained, history: History) -> Table:
 
 def outcomes(trained: Trained) -> Table:
     """What each stage's model has learnt from, and what is served."""
-    funnel, rows = trained.model.funnel, []
-    for name, days, stage in zip(funnel.later_stages, funnel.horizons, trained.model.stages_, strict=True):
+    model, rows = trained.model, []
+    named = zip(model.funnel.later_stages, model.funnel.horizons, model.stages_, model.withheld(), strict=True)
+    for name, days, stage, why in named:
         numbers = (stage.n_examples, stage.n_reached, stage.n_not_reached, stage.rounds)
-        served = "rate of the current stage" if stage.serves_base_rate else "trees"
+        served = "trees" if why is None else f"base rate: {why.cause}"
         rows.append((Cell(name), Cell(counted(days)), *(Cell(counted(n)) for n in numbers), Cell(served)))
     headings = ("To reach", "Within days", "Examples", "Leads that did", "Leads that did not", "Trees", "Served")
     return Table(headings, tuple(rows))

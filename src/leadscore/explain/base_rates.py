@@ -1,0 +1,40 @@
+"""What a base rate is of, in a sentence, where it is served rather than trees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from leadscore.history import Snapshot
+    from leadscore.model import FunnelModel
+
+
+def base_rate_notes(model: FunnelModel, snapshot: Snapshot, place: int) -> list[str]:
+    """What the base rate of reaching one stage is of, per lead, and why it is served; empty for a stage passed.
+
+    Parameters
+    ----------
+    place : int
+        Place of the stage among ``model.funnel.later_stages``.
+    """
+    funnel, why = model.funnel, model.withheld()[place]
+    rate, stage = model.base_rate_.predict_proba(snapshot)[:, place], snapshot.steps.stage
+    begin, end = model.base_rate_.bands(snapshot)
+    to = f"{funnel.later_stages[place]} within {funnel.horizons[place]} days"
+    cause = f" ({why.cause})" if why else ""
+    return [
+        ""
+        if np.isnan(each)
+        else f"base rate{cause}: {each:.1%} of leads at {funnel.stages[at]}{_band(*band)} reached {to}"
+        for each, at, *band in zip(rate.tolist(), stage.tolist(), begin.tolist(), end.tolist(), strict=True)
+    ]
+
+
+def _band(begin: float, end: float) -> str:
+    """For how many days in stage: " for 4 to 16 days"; empty where all leads of the stage have one rate."""
+    if not begin:
+        days = "a day" if end == 1 else f"{end:,.0f} days"
+        return "" if end == np.inf else f" for less than {days}"
+    return f" for {begin:,.0f} days or more" if end == np.inf else f" for {begin:,.0f} to {end:,.0f} days"
