@@ -117,7 +117,7 @@ bench-reasons: .venv/.dev ## the reasons for a page of 50 leads
 	$(PY) -m benchmarks.bench_reasons
 
 bench-api: .venv/.dev ## the service under load against a bare endpoint and MLflow's, and a batch of a million leads
-	.ci/postgres $(PY) -m benchmarks.bench_api
+	$(PY) -m benchmarks.bench_api
 
 clean: ## remove environment, caches and build; data, models and ranked lists stay
 	rm -rf .venv build dist .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache src/*.egg-info

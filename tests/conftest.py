@@ -16,6 +16,7 @@ from leadscore.backtest import learn_until
 from leadscore.history import read_history
 from leadscore.simulate import simulate
 from leadscore.store import ingest
+from tests import postgres
 from tests.stores import KINDS, fresh_url, opened
 
 if TYPE_CHECKING:
@@ -204,6 +205,10 @@ def enter(folder: Path, patch: pytest.MonkeyPatch) -> None:
     # Set, not deleted: MLflow sets it too, and what is set here is put back.
     patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder.resolve() / 'models' / 'mlflow.db'}")
     patch.setenv("LEADSCORE_MODEL", "leadscore")
+
+
+def pytest_unconfigure() -> None:
+    postgres.started.close()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
