@@ -10,8 +10,10 @@ PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
 
 PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-READING := $(DATA) $(if $(QUARANTINE),--quarantine) $(if $(KNOWN_UNTIL),--known-until $(KNOWN_UNTIL))
-STORE := $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/models/mlflow.db)
+# One word for the shell, whatever is in it; and an option with its value, or nothing where it has none.
+quoted = '$(subst ','\'',$(1))'
+option = $(if $(2),$(1) $(call quoted,$(2)))
+READING := $(call quoted,$(DATA)) $(if $(QUARANTINE),--quarantine) $(call option,--known-until,$(KNOWN_UNTIL))
 
 export MLFLOW_DISABLE_TELEMETRY := true
 # MLflow looks for its server programs on the path.
@@ -37,7 +39,7 @@ help: ## list the targets
 	@echo "  PYTHON=<program>    to make .venv with; ARGS='...' for pytest"
 
 demo: .venv/.installed ## sample if it is missing, train, rank: ends with the top leads
-	@test -e $(DATA)/funnel.toml || test $(DATA) != data/sample || $(MAKE) --no-print-directory sample
+	@test -e $(call quoted,$(DATA)/funnel.toml) || test $(call quoted,$(DATA)) != data/sample || $(MAKE) --no-print-directory sample
 	$(PY) pipelines/train.py $(READING)
 	$(PY) pipelines/rank.py $(READING)
 
@@ -45,10 +47,10 @@ sample: .venv/.installed ## write data/sample again, byte for byte
 	$(PY) pipelines/simulate.py data/sample
 
 train: .venv/.installed ## learn from DATA; write a report, log the run, register the model as a candidate
-	$(PY) pipelines/train.py $(READING) $(if $(REPORT),--report $(REPORT))
+	$(PY) pipelines/train.py $(READING) $(call option,--report,$(REPORT))
 
 rank: .venv/.installed ## every open lead of DATA, likeliest first, to ranked/ or OUT
-	$(PY) pipelines/rank.py $(READING) $(if $(OUT),--out $(OUT)) $(if $(AS_OF),--as-of $(AS_OF))
+	$(PY) pipelines/rank.py $(READING) $(call option,--out,$(OUT)) $(call option,--as-of,$(AS_OF))
 
 evaluate: .venv/.installed ## judge the recipe on later time of DATA; ends with a line of JSON
 	$(PY) pipelines/evaluate.py $(READING)
@@ -57,10 +59,10 @@ recalibrate: .venv/.installed ## fit the champion's calibration anew on recent o
 	$(PY) pipelines/recalibrate.py $(READING)
 
 tune: .venv/.installed ## search settings inside the training time of DATA for MINUTES or TRIALS; go on where it stopped
-	$(PY) pipelines/tune.py $(READING) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(TRIALS),--trials $(TRIALS))
+	$(PY) pipelines/tune.py $(READING) $(call option,--minutes,$(MINUTES)) $(call option,--trials,$(TRIALS))
 
 promote: .venv/.installed ## hold the newest version, or VERSION, against the champion on DATA; put it in service
-	$(PY) pipelines/promote.py $(READING) $(if $(VERSION),--version $(VERSION)) $(if $(FORCE),--force "$(FORCE)")
+	$(PY) pipelines/promote.py $(READING) $(call option,--version,$(VERSION)) $(call option,--force,$(FORCE))
 
 rollback: .venv/.installed ## make the former champion the champion again
 	$(PY) pipelines/rollback.py
@@ -69,24 +71,25 @@ ingest: .venv/.installed ## store DATA in the database; a second time changes no
 	$(PY) pipelines/ingest.py $(READING)
 
 score: .venv/.installed ## score every open lead in the database, and publish the list
-	$(PY) pipelines/score.py $(if $(AS_OF),--as-of $(AS_OF)) $(if $(KEEP_DAYS),--keep-days $(KEEP_DAYS))
+	$(PY) pipelines/score.py $(call option,--as-of,$(AS_OF)) $(call option,--keep-days,$(KEEP_DAYS))
 
 serve: .venv/.installed ## answer the CRM over HTTP; settings are variables that begin with LEADSCORE_
 	$(PY) pipelines/serve.py
 
 keys: .venv/.installed ## list the keys of the API, or CREATE=<scopes> NOTE=<whose>, or REVOKE=<id>
-	$(PY) pipelines/keys.py $(if $(CREATE),--create $(CREATE) --note "$(NOTE)") $(if $(REVOKE),--revoke $(REVOKE))
+	$(PY) pipelines/keys.py $(if $(CREATE),--create $(call quoted,$(CREATE)) --note $(call quoted,$(NOTE))) $(call option,--revoke,$(REVOKE))
 
 mlflow: .venv/.installed ## MLflow's own pages on http://127.0.0.1:PORT
 	@mkdir -p models
-	$(PY) -m mlflow ui --backend-store-uri $(STORE) --host 127.0.0.1 --port $(PORT) --workers 1
+	$(PY) -m mlflow ui --backend-store-uri $(call quoted,$(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/models/mlflow.db)) \
+		--host 127.0.0.1 --port $(call quoted,$(PORT)) --workers 1
 
 bpic2012: .venv/.installed ## BPI Challenge 2012 in folder BPIC2012: prepare, train, judge
-	$(PY) data/bpic2012/prepare.py $(BPIC2012) build/bpic2012
+	$(PY) data/bpic2012/prepare.py $(call quoted,$(BPIC2012)) build/bpic2012
 	$(PY) -m benchmarks.bench_bpic2012 build/bpic2012
 
 olist: .venv/.installed ## Olist's marketing funnel in folder OLIST: prepare, train, judge
-	$(PY) data/olist/prepare.py $(OLIST) build/olist
+	$(PY) data/olist/prepare.py $(call quoted,$(OLIST)) build/olist
 	$(PY) -m benchmarks.bench_olist build/olist
 
 test: .venv/.dev ## every test that does not take minutes
@@ -108,7 +111,7 @@ bench-scale: .venv/.dev ## a million leads, from reading to ranking
 	$(PY) -m benchmarks.bench_scale
 
 bench-outcome: .venv/.dev ## the published protocol for the log in folder BPIC2012
-	$(PY) -m benchmarks.bench_outcome $(BPIC2012)
+	$(PY) -m benchmarks.bench_outcome $(call quoted,$(BPIC2012))
 
 bench-honesty: .venv/.dev ## whether "no signal" and "leak?" are said when they are true, for 20 companies
 	$(PY) -m benchmarks.bench_honesty
@@ -117,15 +120,15 @@ bench-reasons: .venv/.dev ## the reasons for a page of 50 leads
 	$(PY) -m benchmarks.bench_reasons
 
 bench-api: .venv/.dev ## the service under load against a bare endpoint and MLflow's, and a batch of a million leads
-	.ci/postgres $(PY) -m benchmarks.bench_api
+	$(PY) -m benchmarks.bench_api
 
 clean: ## remove environment, caches and build; data, models and ranked lists stay
 	rm -rf .venv build dist .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
 	find src tests pipelines benchmarks data -name __pycache__ -prune -exec rm -rf {} +
 
 $(PY):
-	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found; install one, or name it: make PYTHON=<program>" >&2; exit 1; }
-	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+	@test -n $(call quoted,$(PYTHON)) || { echo "no Python >= 3.11 found; install one, or name it: make PYTHON=<program>" >&2; exit 1; }
+	$(call quoted,$(PYTHON)) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/.installed: pyproject.toml constraints.txt | $(PY)
 	$(INSTALL) --editable .

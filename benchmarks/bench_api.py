@@ -35,6 +35,7 @@ from leadscore.registry.runs import log_model
 from leadscore.registry.versions import CHAMPION
 from leadscore.simulate import simulate
 from leadscore.store import open_store, read_store
+from tests import postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,18 +91,19 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1_000_000, help="open leads that are scored in one batch")
     parser.add_argument("--steady", type=int, default=100_000, help="requests before memory is looked at again")
     given = parser.parse_args()
-    postgres = os.environ.get("LEADSCORE_TEST_POSTGRES_URL")
-    if postgres is None:
-        raise SystemExit("LEADSCORE_TEST_POSTGRES_URL names no PostgreSQL: run it as .ci/postgres <command>")
-    with tempfile.TemporaryDirectory(prefix="leadscore-bench-") as scratch, _inside(Path(scratch)):
+    with (
+        postgres.server(durable=True) as on_postgres,
+        tempfile.TemporaryDirectory(prefix="leadscore-bench-") as scratch,
+        _inside(Path(scratch)),
+    ):
         bench = prepared(Path(scratch), given)
         print(f"{'':<34}{'req/s':>9}{'p50 ms':>10}{'p99 ms':>10}{'CPU ms':>8}{'refused':>9}")
         one_lead(bench, given.steady)
         mlflow_peer(bench)
         events(bench, "events", f"sqlite:///{scratch}/events.db")
         lists(bench, "list", f"sqlite:///{scratch}/listed.db", given.listed)
-        events(bench, "events_postgres", _database(postgres, "events"))
-        lists(bench, "list_postgres", _database(postgres, "listed"), given.listed)
+        events(bench, "events_postgres", _database(on_postgres, "events"))
+        lists(bench, "list_postgres", _database(on_postgres, "listed"), given.listed)
         batch(bench, given.batch)
         print(json.dumps({name: round(value, 2) for name, value in bench.figures.items()}))
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import sqlalchemy as sa
 
 from leadscore.store import accept, open_store, reading, transaction
 from leadscore.store.connection import POSTGRESQL
 from leadscore.store.schema import metadata
+from tests.postgres import server_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,10 +32,7 @@ def fresh_url(kind: str, folder: Path, like: str | None = None) -> Iterator[str]
             shutil.copy(str(sa.make_url(like).database), folder / "store.db")
         yield f"sqlite:///{folder / 'store.db'}"
         return
-    given = os.environ.get("LEADSCORE_TEST_POSTGRES_URL")
-    if not given:
-        pytest.skip("LEADSCORE_TEST_POSTGRES_URL names no PostgreSQL; . .ci/postgres starts one")
-    url = sa.make_url(given).set(drivername=POSTGRESQL)
+    url = sa.make_url(server_url()).set(drivername=POSTGRESQL)
     name = f"test_{uuid.uuid4().hex}"
     admin = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with admin.connect() as connection:
