@@ -11,6 +11,7 @@ import numpy as np
 from pydantic_core import to_json
 
 from leadscore.history import MISSING
+from leadscore.model.unseen import unseen
 from leadscore.scoring import HANDOFF, WIN, score_leads
 from leadscore.store import ScoredLeads, open_runs, records_of, relist, unlist
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from leadscore.scoring import Scores
     from leadscore.store.records import Record
 
-FALLBACK, NO_SIGNAL = "fallback", "no_signal"
+FALLBACK, NO_SIGNAL, UNSEEN = "fallback", "no_signal", "unseen"
 OWNER, SOURCE = "owner", "source"
 EVENTS = ("transitions", "touches", "changes")
 TIMES = ("created_at", "occurred_at", "recorded_at")
@@ -135,7 +136,7 @@ def scored_leads(
         as_of=snapshot.as_of,
         stage=np.array([*model.funnel.stages, "lost"], object)[standing],
         probabilities=_written(probability),
-        flags=_flags(model)[standing],
+        flags=_flags(model, snapshot),
         of_list=np.where(is_open, np.where(before, HANDOFF, WIN).astype(object), ""),
         rank=_ranks(number, key, before) if ranked else None,
         key=np.where(is_open, key, 0.0),
@@ -193,10 +194,28 @@ def _written(probability: Float64s) -> Strings:
     return found
 
 
-def _flags(model: FunnelModel) -> Strings:
-    """The flags of a lead by its stage, as a list in JSON; won and lost leads have none."""
-    n_stages = len(model.stages_)
-    return np.array([json.dumps(flags_of(model.stages_[stage:])) for stage in range(n_stages + 2)], object)
+def _flags(model: FunnelModel, snapshot: Snapshot) -> Strings:
+    """The flags of each lead, as a list in JSON, shape (n_leads,); won and lost leads have none."""
+    n_stages, code = len(model.stages_), snapshot.steps.stage
+    is_open = code < n_stages
+    flags = [flags_of(model.stages_[stage:]) for stage in range(n_stages + 2)]
+    for name, leads in unseen(snapshot, model.vocabulary_).items():
+        combined, code = np.unique(2 * code + (leads & is_open), return_inverse=True)
+        flags = [flags[each // 2] + each % 2 * [_unseen_flag(name)] for each in combined.tolist()]
+    return np.array([json.dumps(each) for each in flags], object)[code]
+
+
+def _unseen_flag(attribute: str) -> str:
+    return f"{UNSEEN}:{attribute}"
+
+
+def unseen_flags(snapshot: Snapshot, model: FunnelModel) -> dict[int, list[str]]:
+    """By row, the flags of leads with values of categories that the model has not learnt."""
+    flags: dict[int, list[str]] = {}
+    for name, leads in unseen(snapshot, model.vocabulary_).items():
+        for row in np.flatnonzero(leads).tolist():
+            flags.setdefault(row, []).append(_unseen_flag(name))
+    return flags
 
 
 def _category(snapshot: Snapshot, name: str) -> Strings:

@@ -5,6 +5,7 @@ Also what MLflow loads a model with: `_load_pyfunc` is the ``loader_module`` ent
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,15 +17,18 @@ import pandas as pd
 from leadscore.errors import DataError, Problem
 from leadscore.funnel import open_leads
 from leadscore.history import Rules, build_history, check_records
+from leadscore.history.reading.canonical import id_text
 from leadscore.history.zone import micros
 from leadscore.model import load_model
+from leadscore.model.unseen import log_unseen
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from leadscore.config import Funnel
     from leadscore.history import History, Snapshot
     from leadscore.history.line import Bools, Float64s, Int64s, Strings
+    from leadscore.history.tables import LeadTable
     from leadscore.model import FunnelModel
 
 HANDOFF, WIN = "handoff", "win"
@@ -54,6 +58,7 @@ def rank(history: History, model: FunnelModel, as_of: int | None = None) -> pd.D
         of `probability_columns`, which are NaN for stages already passed.
     """
     snapshot = open_leads(history, history.known_until if as_of is None else as_of)
+    log_unseen(snapshot, model.vocabulary_)
     probability = model.predict_proba(snapshot)
     funnel, stage = history.funnel, snapshot.steps.stage
     key, before = model.keys(stage, probability)
@@ -147,7 +152,8 @@ def score_leads(
     tables = check_records(records, rules or Rules.of(model.funnel), int(as_of.max()))
     history = build_history(tables, model.funnel)
     place = {lead_id: number for number, lead_id in enumerate(history.ids)}
-    lead_id = np.array([str(record["lead_id"]) for record in records], object)
+    lead_id = np.array([id_text(record["lead_id"]) for record in records], object)
+    _check_known(lead_id, tables.leads)
     scored = np.array([row for row, each in enumerate(lead_id) if each in place], np.int64)
     snapshot = history.at(np.array([place[each] for each in lead_id[scored]], np.int64), as_of[scored])
     probability = model.predict_proba(snapshot)
@@ -155,6 +161,15 @@ def score_leads(
     key, before = model.keys(stage, probability)
     grade = model.grades_.grade(key, before)
     return Scores(model.funnel, lead_id, scored, snapshot, stage, probability, key, before, grade)
+
+
+def _check_known(lead_id: Strings, leads: LeadTable) -> None:
+    # A lead without a score objects to it. No other reason may look the same.
+    if unknown := set(lead_id) - set(leads.ids):
+        fix = "Send lead_id as text"
+        raise DataError(
+            (Problem("leads", "lead_id", "must be the id of a lead that was read", fix, len(unknown), tuple(unknown)),)
+        )
 
 
 def score_records(model: FunnelModel, records: pd.DataFrame) -> pd.DataFrame:
@@ -203,9 +218,22 @@ def _moments(records: pd.DataFrame) -> Int64s:
     return np.array([micros(moment) for moment in moments], np.int64)
 
 
-def _present(row: dict[Hashable, Any]) -> dict[str, Any]:
-    # What is missing arrives as None, or as NaN where pandas made a column of it.
-    return {str(name): value for name, value in row.items() if isinstance(value, list) or not pd.isna(value)}
+def _present(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row without its missing values, which arrive as None, or as NaN or NaT where pandas made a column of it."""
+    return {str(name): _plain(value) for name, value in row.items() if not _is_missing(value)}
+
+
+def _is_missing(value: Any) -> bool:
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def _plain(value: Any) -> Any:
+    """Lists and their mappings, as Parquet gives them, too, where a list is an array."""
+    if isinstance(value, Mapping):
+        return _present(value)
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(each) for each in value]
+    return value
 
 
 class _Pyfunc:

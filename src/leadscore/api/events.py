@@ -20,7 +20,7 @@ from leadscore.api.telling import every_score, score_told, unscored
 from leadscore.api.times import written
 from leadscore.api.understood import understood
 from leadscore.errors import StoreError
-from leadscore.publishing import rescore
+from leadscore.publishing import rescore, unseen_flags
 from leadscore.store import accept, listed_rows, transaction
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def _rescored(connection: sa.Connection, served: Served, lead_ids: tuple[str, ..
         return {}
     scores = found.scores
     place = {row: number for number, row in enumerate(scores.scored.tolist())}
+    unseen = unseen_flags(scores.snapshot, served.model)
     listed = listed_rows(connection, lead_ids)
     told = {}
     for row, (lead_id, as_of) in enumerate(zip(scores.lead_id.tolist(), found.as_of.tolist(), strict=True)):
@@ -122,7 +123,7 @@ def _rescored(connection: sa.Connection, served: Served, lead_ids: tuple[str, ..
         if row not in place:
             told[lead_id] = unscored(lead_id, None) | every
             continue
-        score = score_told(scores, served.model, place[row], every)
+        score = score_told(scores, served.model, place[row], every, unseen)
         rank = listed[lead_id].rank if lead_id in listed and not score["closed"] else None
         told[lead_id] = score | {"rank": rank}
     return told

@@ -21,7 +21,7 @@ from leadscore.api.telling import (
 )
 from leadscore.explain import changes, explain
 from leadscore.history.line import DAY
-from leadscore.publishing import sent_record
+from leadscore.publishing import sent_record, unseen_flags
 from leadscore.scoring import score_leads
 from leadscore.store import listed_rows, reading, records_of, score_history, stayed_of
 
@@ -75,7 +75,8 @@ class Standing:
         every = every_score(self.as_of, self.scored_at, str(self.served.version))
         if not len(self.scores.scored):
             return unscored(self.lead_id, None) | every
-        told = score_told(self.scores, self.served.model, 0, every)
+        unseen = unseen_flags(self.scores.snapshot, self.served.model)
+        told = score_told(self.scores, self.served.model, 0, every, unseen)
         if told["closed"]:
             return told
         flags = [*told["flags"], *([STALE] if self.as_of < stale_before else [])]

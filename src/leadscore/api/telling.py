@@ -10,11 +10,11 @@ from pydantic_core import from_json
 
 from leadscore.api.times import written
 from leadscore.explain import explain
-from leadscore.publishing import flags_of
+from leadscore.publishing import flags_of, unseen_flags
 from leadscore.scoring import HANDOFF, WIN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from leadscore.explain import Change, Reasons
     from leadscore.model import FunnelModel
@@ -36,9 +36,10 @@ def scores_told(scores: Scores, served: Served, as_of: int, scored_at: int, why:
         Of `why_told`.
     """
     every = every_score(as_of, scored_at, str(served.version))
+    unseen = unseen_flags(scores.snapshot, served.model)
     open_, closed, lists = [], [], {HANDOFF: 0, WIN: 0}
     for place in np.lexsort((scores.lead_id[scores.scored], -scores.key, ~scores.before)).tolist():
-        told = score_told(scores, served.model, place, every)
+        told = score_told(scores, served.model, place, every, unseen)
         if told["closed"]:
             closed.append(told)
             continue
@@ -51,7 +52,9 @@ def scores_told(scores: Scores, served: Served, as_of: int, scored_at: int, why:
     return open_ + closed + objecting
 
 
-def score_told(scores: Scores, model: FunnelModel, place: int, every: Told) -> Told:
+def score_told(
+    scores: Scores, model: FunnelModel, place: int, every: Told, unseen: Mapping[int, Sequence[str]]
+) -> Told:
     """The score of one lead, without its rank and reasons.
 
     Parameters
@@ -60,6 +63,8 @@ def score_told(scores: Scores, model: FunnelModel, place: int, every: Told) -> T
         Of the lead among those scored.
     every : dict
         Of `every_score`.
+    unseen : mapping of int to sequence of str
+        Of `leadscore.publishing.unseen_flags`.
     """
     stage = int(scores.stage[place])
     lead_id = scores.lead_id[scores.scored[place]]
@@ -77,7 +82,7 @@ def score_told(scores: Scores, model: FunnelModel, place: int, every: Told) -> T
         "rank": None,
         "grade": scores.grade[place],
         "probabilities": _ahead(model, stage, scores.probability[place, stage:].tolist()),
-        "flags": flags_of(model.stages_[stage:]),
+        "flags": [*flags_of(model.stages_[stage:]), *unseen.get(place, ())],
         **every,
         "reasons": None,
     }

@@ -6,16 +6,19 @@ Made once per funnel, for tables of any size.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from leadscore.errors import ConfigError, Problem
 from leadscore.history.reading import columns as read
+from leadscore.history.reading.canonical import category_text
 from leadscore.history.reading.faults import did_you_mean
 from leadscore.history.reading.times import Clock
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from leadscore.config import Attributes, Funnel, TableName, Times
     from leadscore.history.reading.columns import ColumnReader, Reader
     from leadscore.history.reading.faults import Faults
@@ -99,6 +102,23 @@ class Rules:
         """How to read each column of a table whose rows belong to ``leads``."""
         lead_id = read.lead_row(leads.good, leads.refused) if leads else read.lead_id()
         return {"lead_id": lead_id, **self.readers[table]}
+
+    def canonical(self, table: TableName, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row that breaks no rule, each value as the store keeps it; ids and times stay as they are.
+
+        Of ``leads`` the row is the attributes alone.
+        """
+        readers = self.readers[table]
+        if table == "changes":
+            readers = readers | {"value": self.changing[row["attribute"]]}
+        kept = dict(row)
+        for name, value in row.items():
+            reader = readers.get(name)
+            if reader is not None and reader.canonical is not None:
+                kept[name] = reader.canonical(value)
+            elif name in NOTED[table]:
+                kept[name] = category_text(value)
+        return kept
 
     def columns(self, source: Source, faults: Faults) -> dict[str, str]:
         """The source's name of each of our columns that it has; what is missing is a problem of the table."""
