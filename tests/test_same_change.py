@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import count
@@ -17,12 +19,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from leadscore import scoring
 from leadscore.backtest import learn_until
+from leadscore.batch import publish_list
+from leadscore.config import Attributes
+from leadscore.errors import DataError
+from leadscore.features import catalogue, columns_of
 from leadscore.history import read_history
+from leadscore.model import load_model, save_model
+from leadscore.model.manifest import MANIFEST, write_manifest
 from leadscore.registry.connection import connected, experiment_id
 from leadscore.registry.runs import log_model
 from leadscore.registry.versions import CHAMPION
-from leadscore.scoring import score_records
+from leadscore.scoring import rank, score_records
 from leadscore.store import read_store
 from tests.service import Clock, Running, running, settings_of
 
@@ -360,3 +369,160 @@ def test_the_model_has_learnt_the_values(model: FunnelModel) -> None:
     assert {"3", "true"} <= {name for names in known.categories.values() for name in names}
     for names in (known.kinds, known.agents, *known.categories.values()):
         assert not {"3.0", "3.00", "True", "TRUE", "1.2345678901e+10"} & set(names)
+
+
+# One lead, and what is said of it.
+
+
+def lead(**change: Any) -> dict[str, Any]:
+    """A lead as it is sent to the pyfunc."""
+    call = {"kind": "3", "occurred_at": "2025-06-01T09:00:00Z", "by": "true"}
+    own = {"lead_id": "A", "created_at": "2025-05-01T09:00:00Z", "as_of": NOW, "source": "3", "employees": 5}
+    return own | {"transitions": [{"stage": "mql", "occurred_at": "2025-06-01T09:00:00Z"}], "touches": [call]} | change
+
+
+def scored(model: FunnelModel, *some: dict[str, Any]) -> list[list[Any]]:
+    """``lead_id``, stage and the probabilities that there are."""
+    rows = score_records(model, pd.DataFrame(list(some))).to_numpy().tolist()
+    return [[value for value in row if value is None or value == value] for row in rows]  # noqa: PLR0124 - NaN
+
+
+def test_a_float_id_is_the_id_of_a_whole_number(model: FunnelModel) -> None:
+    ((lead_id, stage, *probability),) = scored(model, lead(lead_id=101.0))
+    assert (lead_id, stage) == ("101", "mql")
+    assert len(probability) == 4
+    with pytest.raises(DataError, match="export it as text"):
+        scored(model, lead(lead_id=2.0**53))
+
+
+def test_a_lead_that_is_not_found_is_an_error(model: FunnelModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "id_text", str)
+    assert scored(model, lead(lead_id="1", do_not_score=True))[0][1] is None
+    with pytest.raises(DataError, match=r"leads.lead_id: must be the id of a lead that was read \(1 row\); leads 1.0"):
+        scored(model, lead(lead_id=1.0))
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NaT, pd.NA], ids=repr)
+def test_missing_values_in_lists(model: FunnelModel, missing: Any) -> None:
+    call = lead()["touches"][0]
+    with_missing = np.array([call | {"value": missing, "direction": missing, "event_id": missing}], object)
+    expected = scored(model, lead())
+    assert scored(model, lead(touches=with_missing, changes=missing, industry=missing)) == expected
+    assert scored(model, lead(touches=(call,))) == expected
+
+
+def test_lists_that_came_from_parquet(model: FunnelModel, tmp_path: Path) -> None:
+    some = [lead(), lead(lead_id="B", touches=[], employees=None), lead(lead_id="C", transitions=None)]
+    pd.DataFrame(some).to_parquet(tmp_path / "leads.parquet")
+    read = pd.read_parquet(tmp_path / "leads.parquet")
+    assert isinstance(read["touches"][0], np.ndarray)
+    assert scored(model, *read.to_dict("records")) == scored(model, *some)
+    assert score_records(model, read)["lead_id"].tolist() == ["A", "B", "C"]
+
+
+def test_a_model_of_an_older_version_knows_its_values(model: FunnelModel, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "model")
+    path = tmp_path / "model" / "model.json"
+    described = json.loads(path.read_text(encoding="utf-8"))
+    words, older = described["vocabulary"], {"3": "3.0", "true": "True", "12345678901": "1.2345678901e+10"}
+    for name in ("kinds", "agents"):
+        words[name] = [older.get(each, each) for each in words[name]]
+    words["categories"] = {name: [older.get(each, each) for each in some] for name, some in words["categories"].items()}
+    described["columns"] = catalogue_names(model, words)
+    path.write_text(json.dumps(described), encoding="utf-8")
+    (tmp_path / "model" / MANIFEST).unlink()
+    write_manifest(tmp_path / "model")
+    assert "3.0" in words["kinds"]
+
+    before = load_model(tmp_path / "model")
+    assert before.vocabulary_ == model.vocabulary_
+    assert scored(before, lead(source=3.0, industry=True)) == scored(model, lead(source="3", industry="true"))
+
+
+def catalogue_names(model: FunnelModel, words: dict[str, Any]) -> list[str]:
+    vocabulary = replace(model.vocabulary_, kinds=tuple(words["kinds"]))
+    return [column.name for column in columns_of(catalogue(model.funnel, vocabulary))]
+
+
+def test_unseen_values_are_flagged_in_answers(api: Running, model: FunnelModel) -> None:
+    own = {"lead_id": f"unseen {next(numbers)}", "created_at": "2025-05-01T09:00:00Z"}
+    attributes = {"source": "nowhere", "industry": 3.0, "country": None}
+    change = {"attribute": "owner", "value": "nobody", "occurred_at": "2025-06-01T09:00:00Z"}
+    body = {"leads": [own | {"attributes": attributes, "changes": [change]}]}
+    events = [
+        {"type": "lead", "attributes": attributes, **own},
+        {"type": "change", "lead_id": own["lead_id"], **change},
+    ]
+    flags = ["unseen:source", "unseen:owner"]
+
+    assert flagged(api.post("/v1/scores", body)) == flags
+    assert flagged(api.post("/v1/events", {"events": events})) == flags
+    assert flagged(api.get(f"/v1/leads/{own['lead_id']}")) == flags
+    publish_list(api.service.store, model, "1", NOW_US, keep_from=0, now=lambda: NOW_US)
+    assert flagged(api.get(f"/v1/leads/{own['lead_id']}")) == flags
+    listed = {each["lead_id"]: each["flags"] for each in api.get("/v1/leads?limit=1000").json()["leads"]}
+    assert listed[own["lead_id"]][-2:] == flags
+
+
+def flagged(answer: Any) -> list[str]:
+    body = answer.json()
+    (score,) = [body["score"]] if "score" in body else body["scores"]
+    return [flag for flag in score["flags"] if flag.startswith("unseen")]
+
+
+def test_unseen_values_are_counted_in_the_log(
+    company: Path, model: FunnelModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(company, tmp_path / "renamed")
+    path = tmp_path / "renamed" / "leads.csv"
+    rows = pd.read_csv(path, dtype=str)
+    rows.loc[rows["source"] == "web", "source"] = "Web"
+    rows.to_csv(path, index=False)
+    caplog.set_level("INFO", "leadscore")
+    listed = rank(read_history(tmp_path / "renamed"), model)
+    n_renamed = int(rows.set_index("lead_id").loc[listed["lead_id"], "source"].eq("Web").sum())
+    assert n_renamed
+    assert (
+        f"source: {n_renamed} of {len(listed)} leads have a value that the model has not learnt: 'Web'" in caplog.text
+    )
+
+
+def test_true_is_a_category_and_no_number(api: Running) -> None:
+    own = {"lead_id": f"true {next(numbers)}", "created_at": "2025-05-01T09:00:00Z"}
+    as_text, as_true = ({"leads": [own | {"attributes": {"industry": each}}]} for each in ("true", True))
+    assert api.post("/v1/scores", as_text).json() == api.post("/v1/scores", as_true).json()
+    for path, body in (
+        ("/v1/scores", {"leads": [own | {"attributes": {"employees": True}}]}),
+        ("/v1/events", {"events": [own | {"type": "lead", "attributes": {"employees": True}}]}),
+    ):
+        answer = api.post(path, body)
+        assert answer.status_code == 422
+        assert "must be a number, not 'true'" in answer.text
+
+
+def test_stored_attributes_are_read_by_another_declaration(api: Running, model: FunnelModel) -> None:
+    own = {"lead_id": f"declared {next(numbers)}", "created_at": "2025-05-01T09:00:00Z"}
+    changes = [
+        {
+            "type": "change",
+            "lead_id": own["lead_id"],
+            "attribute": name,
+            "value": value,
+            "occurred_at": own["created_at"],
+        }
+        for name, value in (("amount", 12345678901), ("owner", "3.0"))
+    ]
+    events = [own | {"type": "lead", "attributes": {"employees": 120, "source": 7.0}}, *changes]
+    assert api.post("/v1/events", {"events": events}).status_code == 200
+    swapped = model.funnel.model_copy(
+        update={
+            "attributes": Attributes(numbers=("source",), categories=("employees",)),
+            "changes": Attributes(numbers=("owner",), categories=("amount",)),
+        }
+    )
+    history = read_store(api.service.store, funnel=swapped, known_until=NOW_US, lead_ids=[own["lead_id"]])
+    now = history.at([0], [NOW_US])
+    names = history.vocabulary.categories
+    assert (now.number("source").tolist(), now.number("owner").tolist()) == ([7.0], [3.0])
+    assert names["employees"][now.category("employees")[0]] == "120"
+    assert names["amount"][now.category("amount")[0]] == "12345678901"
