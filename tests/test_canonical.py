@@ -34,7 +34,7 @@ from tests.hand import short_funnel
 if TYPE_CHECKING:
     from leadscore.history.tables import Coded
 
-SAME = {
+SAME: dict[str, list[Any]] = {
     "3": [
         "3",
         "3.0",

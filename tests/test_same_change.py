@@ -86,7 +86,7 @@ NUMBERS: dict[str | None, list[Any]] = {
     "2^53": [2**53 + 1, "9007199254740993", 2.0**53],
     None: [None],
 }
-DIRECTIONS = {None: [None, ""], "in": ["in", "IN", "inbound"], "out": ["OUT", "Outbound"]}
+DIRECTIONS: dict[str | None, list[Any]] = {None: [None, ""], "in": ["in", "IN", "inbound"], "out": ["OUT", "Outbound"]}
 KINDS = ["3", "true", "web", "new"]
 numbers = count(1)
 
@@ -123,7 +123,7 @@ def moment(draw: DrawFn) -> Ways:
 def lead_ids(draw: DrawFn) -> Ways:
     n = 900_000 + next(numbers)
     text = draw(st.sampled_from([f"L{n}", f"\u00dc{n}", f"{n}.0", f"0{n}", f"a b{n}", f"{n}", f"{n}"]))
-    ways = dict.fromkeys(WAYS, text)
+    ways: Ways = dict.fromkeys(WAYS, text)
     if text == str(n):
         ways["pyfunc"] = draw(st.sampled_from([n, float(n), np.int64(n), Decimal(n), text]))
     return ways
@@ -381,7 +381,7 @@ def lead(**change: Any) -> dict[str, Any]:
     return own | {"transitions": [{"stage": "mql", "occurred_at": "2025-06-01T09:00:00Z"}], "touches": [call]} | change
 
 
-def scored(model: FunnelModel, *some: dict[str, Any]) -> list[list[Any]]:
+def scored(model: FunnelModel, *some: dict[Any, Any]) -> list[list[Any]]:
     """``lead_id``, stage and the probabilities that there are."""
     rows = score_records(model, pd.DataFrame(list(some))).to_numpy().tolist()
     return [[value for value in row if value is None or value == value] for row in rows]  # noqa: PLR0124 - NaN
