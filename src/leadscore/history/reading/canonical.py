@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,9 +66,10 @@ def category_text(value: Any) -> str | None:
     return category_text(value.item() if isinstance(value, np.generic) else _other_text(value))
 
 
-def has_variant(texts: list[str]) -> bool:
-    """Whether `category_text` changes any of some texts."""
-    return any(map(_is_variant, texts))
+@lru_cache(1 << 12)
+def known_text(text: str) -> str | None:
+    """`category_text` of a text, kept, because requests name the same few categories again and again."""
+    return category_text(text)
 
 
 def cell_text(value: Any) -> str | None:

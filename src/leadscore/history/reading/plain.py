@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leadscore.history.reading.canonical import category_text, has_variant, is_inexact
+from leadscore.history.reading.canonical import category_text, is_inexact, known_text
 from leadscore.history.tables import Coded
 
 if TYPE_CHECKING:
@@ -113,10 +113,10 @@ def categories(values: Sequence[Any], *, required: bool) -> Coded:
     if required and not all(distinct):
         raise NotPlain
     names = list(filter(None, distinct))
-    if has_variant(names):
-        text_of = {text: category_text(text) for text in distinct}
-        written = [text_of[text] for text in written]
-        names = list(filter(None, set(written)))
+    if (now := list(map(known_text, names))) != names:
+        text_of: dict[str | None, str | None] = dict(zip(names, now, strict=True))
+        written = [text_of.get(text) for text in written]
+        names = list(filter(None, set(now)))
     names.sort()
     place: dict[str | None, int] = {name: code for code, name in enumerate(names)}
     return Coded(np.array([place.get(text, -1) for text in written], np.int32), tuple(names))
