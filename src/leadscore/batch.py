@@ -10,6 +10,7 @@ import numpy as np
 
 from leadscore.funnel import open_leads
 from leadscore.model.compiled import compiled
+from leadscore.model.unseen import log_unseen
 from leadscore.publishing import scored_leads
 from leadscore.store import begin_run, publish, read_numbered, stage, sweep
 
@@ -85,6 +86,7 @@ def publish_list(
         if compiled_in is not None and len(snapshot) >= WORTH_COMPILING:
             model = compiled(model, compiled_in)
         times.append(now())
+        log_unseen(snapshot, model.vocabulary_)
         probability, places = model.predict_proba(snapshot), number[snapshot.lead]
         scored = scored_leads(model, version, snapshot, probability, number=places, scored_at=times[0], ranked=True)
         times.append(now())

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic_core import to_json
 
-from leadscore.scoring import HANDOFF, OWNER, WIN, category_of, flags_by_stage, score_leads
+from leadscore.model.flags import lead_flags
+from leadscore.scoring import HANDOFF, OWNER, WIN, category_of, score_leads
 from leadscore.store import ScoredLeads, open_runs, records_of, relist, unlist
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def scored_leads(
         as_of=snapshot.as_of,
         stage=np.array([*model.funnel.stages, "lost"], object)[standing],
         probabilities=_written(probability),
-        flags=_flags(model)[standing],
+        flags=lead_flags(model, snapshot).as_text(json.dumps),
         of_list=np.where(is_open, np.where(before, HANDOFF, WIN).astype(object), ""),
         rank=_ranks(number, key, before) if ranked else None,
         key=np.where(is_open, key, 0.0),
@@ -189,8 +190,3 @@ def _written(probability: Float64s) -> Strings:
         text = to_json(probability[rows].tolist(), inf_nan_mode="null").decode()
         found[rows] = [f"[{each}]" for each in text[2:-2].split("],[")]
     return found
-
-
-def _flags(model: FunnelModel) -> Strings:
-    """The flags of a lead by its stage, as a list in JSON; won and lost leads have none."""
-    return np.array([json.dumps(each) for each in flags_by_stage(model)], object)

@@ -5,6 +5,7 @@ Also what MLflow loads a model with: `_load_pyfunc` is the ``loader_module`` ent
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,19 +18,23 @@ from leadscore.errors import DataError, Problem
 from leadscore.explain import explain
 from leadscore.funnel import open_leads
 from leadscore.history import MISSING, Rules, build_history, check_records
+from leadscore.history.reading.canonical import id_text
 from leadscore.history.zone import micros
 from leadscore.model import load_model
+from leadscore.model.flags import lead_flags
+from leadscore.model.unseen import log_unseen
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from leadscore.config import Funnel
     from leadscore.history import History, Snapshot
     from leadscore.history.line import Bools, Float64s, Int64s, Strings
-    from leadscore.model import FunnelModel, StageModel
+    from leadscore.history.tables import LeadTable
+    from leadscore.model import FunnelModel
+    from leadscore.model.flags import LeadFlags
 
 HANDOFF, WIN = "handoff", "win"
-FALLBACK, NO_SIGNAL = "fallback", "no_signal"
 # The category that says who works a lead.
 OWNER = "owner"
 # First reasons: two that speak for the lead, or what its base rate is of, and one that speaks against it.
@@ -39,17 +44,6 @@ REASONS = ("reason_1", "reason_2", "reason_against")
 def probability_columns(funnel: Funnel) -> list[str]:
     """Names of the probabilities in a list, with the horizon of each: ``sql_45d``."""
     return [f"{stage}_{days}d" for stage, days in zip(funnel.later_stages, funnel.horizons, strict=True)]
-
-
-def flags_of(ahead: Sequence[StageModel]) -> list[str]:
-    """What is to be known of the probabilities of the stages ahead of a lead."""
-    flags = [FALLBACK] if any(each.fallback or each.unjudged for each in ahead) else []
-    return [*flags, NO_SIGNAL] if any(each.no_signal for each in ahead) else flags
-
-
-def flags_by_stage(model: FunnelModel) -> list[list[str]]:
-    """The flags of a lead by the code of its stage; won and lost leads have none."""
-    return [flags_of(model.stages_[stage:]) for stage in range(len(model.stages_) + 2)]
 
 
 def category_of(snapshot: Snapshot, name: str) -> Strings:
@@ -83,6 +77,7 @@ def rank(history: History, model: FunnelModel, as_of: int | None = None, *, reas
         NaN for stages already passed, and with ``reasons`` those of `REASONS`, None where there is none.
     """
     snapshot = open_leads(history, history.known_until if as_of is None else as_of)
+    log_unseen(snapshot, model.vocabulary_)
     probability = model.predict_proba(snapshot)
     key, before = model.keys(snapshot.steps.stage, probability)
     order = np.lexsort((snapshot.lead, -key, ~before))
@@ -111,7 +106,7 @@ def _described(ids: Strings, model: FunnelModel, snapshot: Snapshot, grade: Stri
             "stage": np.array(model.funnel.stages, object)[stage],
             "days_in_stage": snapshot.steps.days_in_stage,
             "grade": grade,
-            "flags": np.array([";".join(each) for each in flags_by_stage(model)], object)[stage],
+            "flags": lead_flags(model, snapshot).as_text(";".join),
         }
     )
 
@@ -152,6 +147,8 @@ class Scores:
         Whether that is the list before the handoff.
     grade : ndarray of str, shape (n_scored,)
         A to D.
+    flags : LeadFlags
+        Of those that are scored.
     """
 
     funnel: Funnel
@@ -163,6 +160,7 @@ class Scores:
     key: Float64s
     before: Bools
     grade: Strings
+    flags: LeadFlags
 
     def part(self, begin: int, lead_id: Sequence[str]) -> Scores:
         """The scores of ``lead_id``, which were sent under whatever names one after another from row ``begin`` on."""
@@ -178,6 +176,7 @@ class Scores:
             self.key[rows],
             self.before[rows],
             self.grade[rows],
+            self.flags[rows],
         )
 
 
@@ -203,14 +202,25 @@ def score_leads(
     tables = check_records(records, rules or Rules.of(model.funnel), int(as_of.max()))
     history = build_history(tables, model.funnel)
     place = {lead_id: number for number, lead_id in enumerate(history.ids)}
-    lead_id = np.array([str(record["lead_id"]) for record in records], object)
+    lead_id = np.array([id_text(record["lead_id"]) for record in records], object)
+    _check_known(lead_id, tables.leads)
     scored = np.array([row for row, each in enumerate(lead_id) if each in place], np.int64)
     snapshot = history.at(np.array([place[each] for each in lead_id[scored]], np.int64), as_of[scored])
     probability = model.predict_proba(snapshot)
     stage = snapshot.steps.stage
     key, before = model.keys(stage, probability)
     grade = model.grades_.grade(key, before)
-    return Scores(model.funnel, lead_id, scored, snapshot, stage, probability, key, before, grade)
+    flags = lead_flags(model, snapshot)
+    return Scores(model.funnel, lead_id, scored, snapshot, stage, probability, key, before, grade, flags)
+
+
+def _check_known(lead_id: Strings, leads: LeadTable) -> None:
+    # A lead without a score objects to it. No other reason may look the same.
+    if unknown := set(lead_id) - set(leads.ids):
+        fix = "Send lead_id as text"
+        raise DataError(
+            (Problem("leads", "lead_id", "must be the id of a lead that was read", fix, len(unknown), tuple(unknown)),)
+        )
 
 
 def score_records(model: FunnelModel, records: pd.DataFrame) -> pd.DataFrame:
@@ -259,9 +269,22 @@ def _moments(records: pd.DataFrame) -> Int64s:
     return np.array([micros(moment) for moment in moments], np.int64)
 
 
-def _present(row: dict[Hashable, Any]) -> dict[str, Any]:
-    # What is missing arrives as None, or as NaN where pandas made a column of it.
-    return {str(name): value for name, value in row.items() if isinstance(value, list) or not pd.isna(value)}
+def _present(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row without its missing values, which arrive as None, or as NaN or NaT where pandas made a column of it."""
+    return {str(name): _plain(value) for name, value in row.items() if not _is_missing(value)}
+
+
+def _is_missing(value: Any) -> bool:
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def _plain(value: Any) -> Any:
+    """Lists and their mappings, as Parquet gives them, too, where a list is an array."""
+    if isinstance(value, Mapping):
+        return _present(value)
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(each) for each in value]
+    return value
 
 
 class _Pyfunc:

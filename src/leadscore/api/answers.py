@@ -12,7 +12,8 @@ ModelVersion = Annotated[str, Field(description="Version of the model in the reg
 STAGE = "Where the lead stands; null for one that objects to profiling."
 FLAGS = (
     "`stale`: long not scored; `fallback`: base rates, because outcomes are too few to learn trees or to judge them; "
-    "`no_signal`: base rates, because the trees do no better on later time."
+    "`no_signal`: base rates, because the trees do no better on later time; `unseen:source`: the lead's value of that "
+    "attribute is new to the model or was too rare to learn; check how it is written."
 )
 
 

@@ -18,7 +18,7 @@ WRITTEN = "ISO 8601 with a time zone, such as 2025-03-04T09:00:00Z"
 if TYPE_CHECKING:
     from pydantic.config import JsonDict
 
-# What is not known here is refused, not passed over; true is no number, and a number no text.
+# Fields that are not known here are refused, not ignored; true is no number, and a number no text.
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 Text = Annotated[str, Field(max_length=500, pattern=NO_NUL)]
@@ -27,7 +27,8 @@ LeadId = Annotated[Name, Field(description="Name of the lead in the CRM.")]
 Time = Annotated[str, Field(min_length=1, max_length=64, pattern=NO_NUL, description=f"{WRITTEN}.")]
 EventId = Annotated[Name, Field(description="Name of the event in the CRM: with it a repeat is harmless.")]
 Number = int | float
-Value = Number | Text | None
+# Of a category true is the text "true"; of a number it is refused where it is read.
+Value = bool | Number | Text | None
 Attributes = Annotated[
     dict[Name, Value], Field(max_length=500, description="Those that `funnel.toml` declares fixed at creation.")
 ]

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from leadscore.api.times import written
 from leadscore.explain import explain
-from leadscore.scoring import HANDOFF, WIN, flags_of
+from leadscore.scoring import HANDOFF, WIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,7 @@ def score_told(scores: Scores, model: FunnelModel, place: int, every: Told) -> T
         "rank": None,
         "grade": scores.grade[place],
         "probabilities": _ahead(model, stage, scores.probability[place, stage:].tolist()),
-        "flags": flags_of(model.stages_[stage:]),
+        "flags": scores.flags.of_lead(place),
         **every,
         "reasons": None,
     }

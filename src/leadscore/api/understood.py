@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from leadscore.api.bodies import EventSent
+    from leadscore.config import TableName
     from leadscore.history import Rules
     from leadscore.store import Event
 
     Sent = dict[str, Any]
 
-TABLES = {"transition": "transitions", "touch": "touches", "change": "changes"}
+TABLES: dict[str, TableName] = {"transition": "transitions", "touch": "touches", "change": "changes"}
 # What a lead's own event says is checked as a lead of its own; the name of a table cannot be one.
 OWN = ("type", "lead_id", "event_id")
 LONG_AGO = "2000-01-01T00:00:00Z"
@@ -42,7 +43,7 @@ def understood(events: Sequence[EventSent], rules: Rules, now: int) -> list[Even
         elif event["type"] == "merge" and event["lead_id"] == event["into_lead_id"]:
             raise refused(f"events.{place}.into_lead_id", "must be another lead than lead_id")
     times = _times(sent, rules, now)
-    return [_event(event, time) for event, time in zip(sent, times, strict=True)]
+    return [_event(_canonical(event, rules), time) for event, time in zip(sent, times, strict=True)]
 
 
 def _times(sent: Sequence[Sent], rules: Rules, now: int) -> list[int]:
@@ -99,6 +100,14 @@ def _each_once(records: Sequence[Sent], places: Sequence[int]) -> list[list[tupl
             lists.append([])
         lists[number].append((place, record))
     return lists
+
+
+def _canonical(sent: Sent, rules: Rules) -> Sent:
+    """An event with each value as an import of the same row stores it."""
+    if sent["type"] == "lead":
+        return sent | {"attributes": rules.canonical("leads", sent.get("attributes", {}))}
+    table = TABLES.get(sent["type"])
+    return sent if table is None else rules.canonical(table, sent)
 
 
 def _event(sent: Sent, time: int) -> Event:

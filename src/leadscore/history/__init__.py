@@ -13,7 +13,7 @@ from leadscore.history.history import History
 from leadscore.history.line import DAY, HOUR
 from leadscore.history.reading import Rules, check_records, check_tables, read_tables
 from leadscore.history.snapshot import Snapshot
-from leadscore.history.vocabulary import MISSING, OTHER, Vocabulary, kinds_of, names_of
+from leadscore.history.vocabulary import MISSING, OTHER, Vocabulary, canonical_names, kinds_of, names_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -29,6 +29,7 @@ __all__ = [
     "Snapshot",
     "Vocabulary",
     "build_history",
+    "canonical_names",
     "check_records",
     "check_tables",
     "kinds_of",

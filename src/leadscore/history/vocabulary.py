@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from leadscore.history.reading.canonical import category_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -51,6 +53,21 @@ def names_of(seen: Iterable[str]) -> tuple[str, ...]:
 def kinds_of(seen: Iterable[str]) -> tuple[str, ...]:
     """The kinds of a vocabulary: in alphabetical order, then `OTHER`. No touch is without a kind."""
     return names_of(seen)[:-1]
+
+
+def canonical_names(names: Iterable[str]) -> tuple[str, ...]:
+    """A list of a vocabulary that older versions wrote, with the names that values have now.
+
+    Of two names that have become one the first keeps its code. The code of the other stays, too, under a name that
+    no value has any more, so that later codes do not move.
+    """
+    before: dict[str, str] = {}
+    now = []
+    for name in names:
+        text = category_text(name) or name
+        variant = before.setdefault(text, name)
+        now.append(text if text not in now else name if name != text else variant)
+    return tuple(now)
 
 
 def recode(

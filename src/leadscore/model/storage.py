@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ import numpy as np
 from leadscore.baselines import BaseRate
 from leadscore.config import funnel_of
 from leadscore.errors import ModelError
-from leadscore.history import Vocabulary
+from leadscore.features import catalogue, columns_of
+from leadscore.history import Vocabulary, canonical_names
 from leadscore.model.funnel_model import FunnelModel
 from leadscore.model.grades import Grades
 from leadscore.model.manifest import check_manifest, write_manifest
@@ -69,14 +71,8 @@ def load_model(folder: Path, n_jobs: int = 1) -> FunnelModel:
     if description["format"] != FORMAT:
         raise ModelError(f"{folder}: format {description['format']}, this version reads {FORMAT}; train again")
     model = FunnelModel(funnel_of(description["funnel"], str(folder / DESCRIPTION)), n_jobs)
-    words = description["vocabulary"]
-    model.vocabulary_ = Vocabulary(
-        kinds=tuple(words["kinds"]),
-        agents=tuple(words["agents"]),
-        categories={name: tuple(names) for name, names in words["categories"].items()},
-    )
-    names = [column.name for column in model.columns_]
-    if names != description["columns"]:
+    model.vocabulary_ = _vocabulary(description["vocabulary"])
+    if not _has_columns(model, description):
         raise ModelError(f"{folder}: its columns are not those of this version's catalogue; train again")
     model.base_rate_ = _base_rate(description)
     model.typical_ = _typical(description["typical"], model)
@@ -93,6 +89,22 @@ def read_about(folder: Path) -> dict[str, Any]:
     check_manifest(folder)
     about: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["about"]
     return about
+
+
+def _vocabulary(described: dict[str, Any]) -> Vocabulary:
+    """Names as histories have them: older versions learnt True and 3.0 where it is true and 3 now."""
+    return Vocabulary(
+        kinds=canonical_names(described["kinds"]),
+        agents=canonical_names(described["agents"]),
+        categories={name: canonical_names(names) for name, names in described["categories"].items()},
+    )
+
+
+def _has_columns(model: FunnelModel, description: dict[str, Any]) -> bool:
+    """Whether the columns of X are those that the trees learnt from; a kind may have had another name then."""
+    kinds = tuple(description["vocabulary"]["kinds"])
+    before = catalogue(model.funnel, replace(model.vocabulary_, kinds=kinds))
+    return bool([column.name for column in columns_of(before)] == description["columns"])
 
 
 def _trees(place: int) -> str:

@@ -12,8 +12,8 @@ import pyarrow as pa
 from leadscore.config import TABLES
 from leadscore.errors import ConfigError, DataError, Problem
 from leadscore.history.reading import Rules
+from leadscore.history.reading.canonical import as_text
 from leadscore.history.reading.check import check_changes, check_leads, check_touches, check_transitions, odd_times
-from leadscore.history.reading.columns import as_text
 from leadscore.history.reading.faults import Faults
 from leadscore.history.reading.parts import whole
 from leadscore.history.reading.quarantine import set_aside

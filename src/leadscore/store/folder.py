@@ -13,7 +13,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from leadscore.config import FILE, TABLES, read_funnel
-from leadscore.history.reading.columns import ids_as_text
+from leadscore.history.reading.canonical import ids_as_text
 from leadscore.history.reading.parts import whole
 from leadscore.progress import progress
 from leadscore.store.checking import check_folder

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from leadscore.errors import DataError, Problem
 from leadscore.history import Rules, build_history
 from leadscore.history.cores import on_all_cores
+from leadscore.history.reading.canonical import cell_text
 from leadscore.history.reading.columns import encoded
 from leadscore.history.reading.parts import Part, joined, whole
 from leadscore.history.tables import ChangeTable, Coded, LeadTable, Tables, TouchTable, TransitionTable
@@ -140,7 +141,7 @@ def _mixed(values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([None if each is None else str(each) for each in values], pa.string())
+        return pa.array([cell_text(each) for each in values], pa.string())
 
 
 def _transitions(query: Query, some: list[int] | None, place: Int64s, rules: Rules) -> TransitionTable:

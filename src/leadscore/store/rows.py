@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 
-from leadscore.history.reading.columns import as_text, encoded, ids_as_text
+from leadscore.history.reading.canonical import ids_as_text
+from leadscore.history.reading.columns import DIRECTION_NAMES, encoded
 from leadscore.history.reading.lookup import FACTOR, HALF, hashes
 from leadscore.history.reading.parts import part_of, whole
 from leadscore.history.reading.times import NO_TIME
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from leadscore.history.reading import Rules
     from leadscore.history.reading.columns import Values
 
-DIRECTIONS = (None, "inbound", "outbound")
 LEAD_COLUMNS = ("lead_id", "created_at", "recorded_at", "attributes", "do_not_score")
 _EVENT = ("lead", "event_key", "occurred_at", "recorded_at")
 EVENT_COLUMNS: dict[TableName, tuple[str, ...]] = {
@@ -102,7 +102,7 @@ def _flags(values: dict[str, Values], n_rows: int) -> list[bool]:
 def _own(table: TableName, rows: pa.Table, values: dict[str, Values], rules: Rules) -> dict[str, list[Any]]:
     match table:
         case "transitions":
-            return {"stage": as_text(whole(rows["stage"])).to_pylist(), "reason": _text(rows, "reason")}
+            return {"stage": _text(rows, "stage"), "reason": _text(rows, "reason")}
         case "touches":
             return _touch(rows, values)
         case _:
@@ -114,7 +114,7 @@ def _touch(rows: pa.Table, values: dict[str, Values]) -> dict[str, list[Any]]:
     direction = values.get("direction")
     return {
         "kind": _listed(values["kind"]),
-        "direction": nothing if direction is None else _named(cast("npt.NDArray[Any]", direction), DIRECTIONS),
+        "direction": nothing if direction is None else _named(cast("npt.NDArray[Any]", direction), DIRECTION_NAMES),
         "by": _listed(values["by"]) if "by" in values else nothing,
         "value": _listed(values["value"]) if "value" in values else nothing,
     }

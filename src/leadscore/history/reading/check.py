@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from leadscore.errors import SHOWN, Problem
 from leadscore.history.cores import on_all_cores
-from leadscore.history.reading.columns import as_text, ids_as_text
+from leadscore.history.reading.canonical import as_text, ids_as_text
 from leadscore.history.reading.faults import Fault, Faults, Rule
+from leadscore.history.reading.likely_causes import look_alikes
 from leadscore.history.reading.parts import Part, joined, part_of, rows_of, whole
 from leadscore.history.reading.repeats import different_leads, repeated_touches
 from leadscore.history.reading.rules import LeadIds, Rules
@@ -37,6 +38,7 @@ SAME_LEAD = Rule("must not repeat with different contents", "Leave one row per l
 SAME_TOUCH = Rule(
     "must not repeat with different contents", "Give each touch an event_id of its own, or export it once"
 )
+LOOK_ALIKE = "must not be the id of another lead but for invisible characters, outer spaces or the Unicode form"
 NO_ROWS = np.empty(0, np.int64)
 # Fewer times than this may all be midnight by chance, or by hand.
 LEAST_MIDNIGHTS = 20
@@ -110,6 +112,7 @@ def check_leads(source: Source, rules: Rules) -> tuple[Checked[LeadTable], LeadI
     for fault in part.faults:
         faults.add(fault)
     faults.add(Fault("lead_id", SAME_LEAD, different, leads=_first(ids, different)))
+    faults.add(_look_alikes(ids))
     _add_ragged(faults, source, columns)
     kept = faults.kept(len(rows)) & ~repeat
     leads = _lead_ids(ids, kept, faults, _ragged_leads(source, columns["lead_id"]))
@@ -119,6 +122,12 @@ def check_leads(source: Source, rules: Rules) -> tuple[Checked[LeadTable], LeadI
         checked.rows = _lead_table(leads, values)
         checked.repeats = len(rows) - len(faults.rows()) - len(leads.good)
     return checked, leads
+
+
+def _look_alikes(ids: pa.Array) -> Fault:
+    rows, pairs = look_alikes(ids)
+    fix = f"{'; '.join(pairs[:SHOWN])} look the same: export one row per lead, and give it one id in all tables"
+    return Fault("lead_id", Rule(LOOK_ALIKE, fix), rows, leads=_first(ids, rows))
 
 
 def _lead_ids(ids: pa.Array, kept: Bools, faults: Faults, ragged: Sequence[str | None]) -> LeadIds:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +14,23 @@ import pyarrow.compute as pc
 
 from leadscore.errors import SHOWN
 from leadscore.history.reading import plain, times
+from leadscore.history.reading.canonical import (
+    INEXACT,
+    NOT_WHOLE,
+    as_text,
+    category_text,
+    category_texts,
+    id_faults,
+    ids_as_text,
+)
 from leadscore.history.reading.faults import OF_A_BAD_LEAD, Fault, Rule
+from leadscore.history.reading.likely_causes import LikelyCauses
 from leadscore.history.reading.lookup import Places, hashes
 from leadscore.history.tables import Coded
 
 if TYPE_CHECKING:
     from leadscore.config import Funnel
-    from leadscore.history.line import Bools, Float64s, Int32s
+    from leadscore.history.line import Bools, Float64s, Int8s, Int32s
 
 # Values are summed in millionths in int64; attributes become float32.
 LARGEST_VALUE = 9e12
@@ -30,6 +39,14 @@ DISTINCT_ROWS = 100_000  # among so many bad rows the first few distinct values 
 
 NOT_EMPTY = Rule("must not be empty", "Fill it in, or leave the row out")
 KNOWN_LEAD = Rule("must be the lead_id of a lead", "Export the lead too, or leave the row out")
+ID_RULES = {
+    INEXACT: Rule(
+        "must be an id with all of its digits",
+        "The id column became a floating-point number, which keeps 15 to 17 digits, so that several ids become one;"
+        " export it as text",
+    ),
+    NOT_WHOLE: Rule("must be text or a whole number", "Export the id column as text"),
+}
 READABLE = Rule("must be a time in ISO 8601", "Write it as 2024-03-04T09:00:00Z or as a date")
 ZONED = Rule(
     "must have a time zone, because [time] timezone is not set",
@@ -38,8 +55,9 @@ ZONED = Rule(
 NUMBER = Rule("must be a number", "Write it as 1234.5, and leave it empty where it is missing")
 FINITE = Rule("must be a finite number", "Leave it empty where it is missing")
 BOOLEAN = Rule("must be true or false", "Write true or false, 1 or 0, yes or no; empty is false", ("true", "false"))
-DIRECTIONS = ("inbound", "in", "outbound", "out")
-DIRECTION = Rule("must be a direction", "Write inbound or outbound, or leave it empty", DIRECTIONS)
+DIRECTION_NAMES = (None, "inbound", "outbound")
+DIRECTIONS = {"inbound": 1, "in": 1, "outbound": 2, "out": 2}
+DIRECTION = Rule("must be a direction", "Write inbound or outbound, or leave it empty", tuple(DIRECTIONS))
 BOOLEANS = ("true", "t", "yes", "1", "false", "f", "no", "0")
 
 
@@ -70,10 +88,14 @@ class Reader:
     plain : callable
         Of a few Python values, to what ``column`` would make of them; raises `plain.NotPlain` where a value is not
         written plainly or breaks a rule, so that ``column`` is asked.
+    canonical : callable, optional
+        Of a value that breaks no rule, to the number or text that the store keeps of it; None where it is missing.
+        Values that mean the same to ``column`` are kept as the same.
     """
 
     column: ColumnReader
     plain: Callable[[list[Any]], Any]
+    canonical: Callable[[Any], float | str | None] | None = None
 
     def __call__(self, name: str, column: pa.Array) -> Read:
         """Read a whole column."""
@@ -122,21 +144,22 @@ def number(largest: float) -> Reader:
             ),
         )
 
-    return Reader(read, partial(plain.numbers, largest=largest))
+    return Reader(read, partial(plain.numbers, largest=largest), _canonical_number)
 
 
 def category(*, required: bool = False) -> Reader:
-    """Reader of categories; they stay as they are written."""
+    """Reader of categories, by `leadscore.history.reading.canonical.category_text`."""
 
     def read(name: str, column: pa.Array) -> Read:
         coded = encoded(column)
         return Read(coded, (bad(name, NOT_EMPTY, column, coded.codes < 0),) if required else ())
 
-    return Reader(read, partial(plain.categories, required=required))
+    return Reader(read, partial(plain.categories, required=required), category_text)
 
 
 def choice(rule: Rule, codes: dict[str, int], *, missing: int | None = None, any_case: bool = False) -> Reader:
     """Reader of one of few words, to int8; without ``missing`` it must not be empty."""
+    codes = {category_text(word) or word: code for word, code in codes.items()}
     words = pa.array(list(codes), pa.string())
     code = np.array([*codes.values(), missing or 0], np.int8)
     any_word: dict[str | None, int] = {} if missing is None else {None: missing, "": missing}
@@ -152,7 +175,7 @@ def choice(rule: Rule, codes: dict[str, int], *, missing: int | None = None, any
             faults.append(bad(name, NOT_EMPTY, column, coded.codes < 0))
         return Read(code[np.where(place < 0, len(codes), place)], tuple(faults))
 
-    return Reader(read, partial(plain.choices, codes=any_word, any_case=any_case))
+    return Reader(read, partial(plain.choices, codes=any_word, any_case=any_case), category_text)
 
 
 def stage(funnel: Funnel) -> Reader:
@@ -166,7 +189,8 @@ def stage(funnel: Funnel) -> Reader:
 
 def direction() -> Reader:
     """Reader of directions: 0 not said, 1 inbound, 2 outbound."""
-    return choice(DIRECTION, dict(zip(DIRECTIONS, (1, 1, 2, 2), strict=True)), missing=0, any_case=True)
+    reader = choice(DIRECTION, DIRECTIONS, missing=0, any_case=True)
+    return replace(reader, canonical=_canonical_direction)
 
 
 def boolean() -> Reader:
@@ -177,6 +201,7 @@ def boolean() -> Reader:
 def lead_row(good: pa.Array, refused: pa.Array) -> ColumnReader:
     """Reader of ``lead_id``, to its place in ``good``."""
     places = Places.of(pa.concat_arrays([good, refused]))
+    likely_causes = LikelyCauses(good)
 
     def read(name: str, column: pa.Array) -> Read:
         text = ids_as_text(column)
@@ -184,11 +209,18 @@ def lead_row(good: pa.Array, refused: pa.Array) -> ColumnReader:
         if not len(refused) and row.min(initial=0) >= 0:
             return Read(row)
         empty = _blank(text)
+        unknown = np.flatnonzero((row < 0) & ~empty)
+        # An id that is found is as exact as that of its lead.
+        wrong = np.zeros(len(row), np.int8)
+        wrong[unknown] = id_faults(column.take(pa.array(unknown)))
+        not_found = bad(name, KNOWN_LEAD, column, (row < 0) & ~empty & (wrong == 0))
+        some = text.take(pa.array(not_found.rows[:DISTINCT_ROWS]))
         return Read(
             row,
             (
                 bad(name, NOT_EMPTY, column, empty),
-                bad(name, KNOWN_LEAD, column, (row < 0) & ~empty),
+                *_bad_ids(name, column, wrong),
+                replace(not_found, causes=likely_causes.of(some)),
                 bad(name, OF_A_BAD_LEAD, column, row >= len(good)),
             ),
         )
@@ -200,7 +232,8 @@ def lead_id() -> ColumnReader:
     """Reader of ``lead_id`` where it is not known which leads there are."""
 
     def read(name: str, column: pa.Array) -> Read:
-        return Read(np.zeros(len(column), np.int64), (bad(name, NOT_EMPTY, column, _blank(ids_as_text(column))),))
+        empty = bad(name, NOT_EMPTY, column, _blank(ids_as_text(column)))
+        return Read(np.zeros(len(column), np.int64), (empty, *_bad_ids(name, column, id_faults(column))))
 
     return read
 
@@ -208,10 +241,14 @@ def lead_id() -> ColumnReader:
 def event_key() -> Reader:
     """Reader of ``event_id``, to a hash of it; 0 where missing."""
 
-    def read(_: str, column: pa.Array) -> Read:
-        return Read(hashes(ids_as_text(column)))
+    def read(name: str, column: pa.Array) -> Read:
+        return Read(hashes(ids_as_text(column)), _bad_ids(name, column, id_faults(column)))
 
     return Reader(read, plain.distinct)
+
+
+def _bad_ids(name: str, column: pa.Array, fault: Int8s) -> tuple[Fault, ...]:
+    return tuple(bad(name, rule, column, fault == code) for code, rule in ID_RULES.items()) if fault.any() else ()
 
 
 def bad(name: str, rule: Rule, column: pa.Array, where: Bools) -> Fault:
@@ -224,12 +261,12 @@ def bad(name: str, rule: Rule, column: pa.Array, where: Bools) -> Fault:
 
 
 def encoded(column: pa.Array) -> Coded:
-    """Codes of a column of categories; null and the empty text are missing."""
+    """Codes of a column of categories; null, NaN and the empty text are missing."""
     if not pa.types.is_dictionary(column.type):
-        column = as_text(column).dictionary_encode()
+        column = _with_dictionary(column)
     indices = column.indices.fill_null(-1) if column.null_count else column.indices
     codes: Int32s = indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
-    names = as_text(column.dictionary).to_pylist()
+    names = category_texts(column.dictionary)
     place: dict[str, int] = {}
     new = [place.setdefault(name, len(place)) if name else -1 for name in names]
     if new != list(range(len(names))):  # an empty name, or one that occurs twice
@@ -237,24 +274,11 @@ def encoded(column: pa.Array) -> Coded:
     return Coded(codes, tuple(place))
 
 
-def ids_as_text(column: pa.Array) -> pa.Array:
-    """Ids as text: a whole number as its decimal digits."""
-    if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
-        with suppress(pa.ArrowInvalid):  # a number with a fraction is an id like any other text
-            column = column.cast(pa.int64())
-    return as_text(column)
-
-
-def as_text(column: pa.Array) -> pa.Array:
-    """A column as `pa.string`, null where it is null."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_string(column.type):
-        return column
+def _with_dictionary(column: pa.Array) -> pa.DictionaryArray:
     try:
-        return column.cast(pa.string())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # bytes that are no text; lists and the like
-        return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+        return column.dictionary_encode()
+    except pa.ArrowNotImplementedError:  # lists and the like
+        return pa.array(category_texts(column), pa.string()).dictionary_encode()
 
 
 def _is_text(column: pa.Array) -> bool:
@@ -270,12 +294,13 @@ def _blank(text: pa.Array) -> Bools:
 def _floats(column: pa.Array) -> tuple[Float64s, Bools]:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if pa.types.is_decimal(column.type) or pa.types.is_binary(column.type):
+        column = as_text(column)  # Arrow's own cast of decimals is off in the last bit
     nothing = np.zeros(len(column), np.bool_)
     if not _is_text(column):
-        try:
-            return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), nothing
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        if not _is_number(column):
             return np.full(len(column), np.nan), column.is_valid().to_numpy(zero_copy_only=False)
+        return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), nothing
     try:
         return column.cast(pa.float64()).to_numpy(zero_copy_only=False), nothing
     except pa.ArrowInvalid:
@@ -286,3 +311,16 @@ def _floats(column: pa.Array) -> tuple[Float64s, Bools]:
     values = pc.if_else(readable, text, None).cast(pa.float64()).to_numpy(zero_copy_only=False)
     wrong = pc.fill_null(pc.invert(readable), fill_value=False).to_numpy(zero_copy_only=False) & ~_blank(text)
     return values, wrong
+
+
+def _is_number(column: pa.Array) -> bool:
+    # True is no number, though Arrow would make 1 of it.
+    return any(check(column.type) for check in (pa.types.is_integer, pa.types.is_floating, pa.types.is_null))
+
+
+def _canonical_number(value: Any) -> float | None:
+    return None if value is None or value == "" else float(value)
+
+
+def _canonical_direction(value: Any) -> str | None:
+    return DIRECTION_NAMES[DIRECTIONS[value.lower()]] if value else None

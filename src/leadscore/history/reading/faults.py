@@ -44,6 +44,8 @@ class Fault:
         The first few distinct bad values, where they say more than the rule.
     leads : tuple of str
         The first few leads whose rows these are.
+    causes : tuple of (str, str)
+        Likely causes, with an example of each.
     """
 
     column: str
@@ -51,6 +53,7 @@ class Fault:
     rows: Int64s
     shown: tuple[str, ...] = ()
     leads: tuple[str, ...] = ()
+    causes: tuple[tuple[str, str], ...] = ()
 
 
 # Not a problem of its own: the lead's own rows are one. They go where the lead goes.
@@ -108,11 +111,12 @@ class Faults:
 
     def _problem(self, fault: Fault) -> Problem:
         named = f", not {', '.join(map(repr, fault.shown))}" if fault.shown else ""
+        likely = "; ".join(f"{cause}: {example}" for cause, example in fault.causes)
         return Problem(
             table=self.table,
             column=fault.column,
             rule=fault.rule.must + named,
-            fix=fault.rule.remedy(fault.shown),
+            fix=(f"The likely cause is {likely}. " if likely else "") + fault.rule.remedy(fault.shown),
             rows=len(fault.rows),
             leads=fault.leads,
         )
@@ -127,6 +131,7 @@ def _joined(faults: list[Fault]) -> Fault:
         rows=np.concatenate([fault.rows for fault in faults]),
         shown=firsts((text for fault in faults for text in fault.shown), SHOWN),
         leads=firsts((lead for fault in faults for lead in fault.leads), SHOWN + 1),
+        causes=tuple(dict(cause for fault in faults for cause in fault.causes).items()),
     )
 
 

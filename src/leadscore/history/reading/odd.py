@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from leadscore.config import TABLES
 from leadscore.errors import SHOWN, DataError, Problem
-from leadscore.history.reading.columns import as_text, ids_as_text
-from leadscore.history.reading.faults import Rule
+from leadscore.history.reading.canonical import InexactIdError, cell_text, id_text
+from leadscore.history.reading.columns import ID_RULES
+from leadscore.history.reading.faults import Fault, Faults, Rule
 from leadscore.history.reading.read import Reading
 from leadscore.history.reading.rules import OPTIONAL, REQUIRED
 from leadscore.history.reading.source import ArrowSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from leadscore.config import TableName
     from leadscore.history.reading.rules import Rules
@@ -49,9 +50,9 @@ def read_as_tables(records: Sequence[Row], rules: Rules, known_until: int) -> Ta
     """What `check_records` returns or raises, by way of Arrow tables."""
     _check_shape(records, rules)
     columns = {table: _columns(records, table, rules) for table in TABLES if table != "changes" or rules.changing}
-    if problems := [
-        _not_utf8(table, name, each) for table, each in columns.items() for name in each if _bad(each[name])
-    ]:
+    problems = [_not_utf8(table, name, each) for table, each in columns.items() for name in each if _bad(each[name])]
+    problems += [problem for table, each in columns.items() for problem in _bad_ids(table, each)]
+    if problems:
         raise DataError(tuple(problems))
     reading = Reading(rules, known_until)
     for table, each in columns.items():
@@ -112,35 +113,25 @@ def _named(ids: list[Any]) -> tuple[str, ...]:
 
 def _array(name: str, values: list[Any]) -> pa.Array:
     """A column of numbers or of text as it is, and any other as text, whatever stands beside a value."""
+    if name in IDS:
+        return pa.array([id_text(value) for value in values], pa.string())
     kinds = set(map(type, values)) - {type(None)}
     if len(kinds) == 1 and kinds <= {str, int, float}:
         try:
             return pa.array(values)
         except (pa.ArrowException, OverflowError):  # a whole number that is too large for Arrow
             pass
-    text_of = ids_as_text if name in IDS else as_text
-    return pa.array([_text(value, text_of) for value in values], pa.string())
+    return pa.array([cell_text(value) for value in values], pa.string())
 
 
-def _text(value: Any, text_of: Callable[[pa.Array], pa.Array]) -> str | None:
-    match value:
-        case None | str():
-            return value
-        case bool():
-            return str(value).lower()
-        case datetime() if value.tzinfo is not None:
-            return _in_utc(value).isoformat()
-        case date():
-            return value.isoformat()
-    try:
-        written: str = text_of(pa.array([value]))[0].as_py()
-    except (pa.ArrowException, OverflowError):
-        return str(value)
-    return written
-
-
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:  # within a day of the first or the last year there is
-        return moment
+def _bad_ids(table: TableName, columns: Mapping[str, list[Any]]) -> tuple[Problem, ...]:
+    """What is wrong with ids that no column of one type can hold."""
+    faults = Faults(table)
+    for name in {"lead_id" if table == "leads" else "event_id"} & columns.keys():
+        for row, value in enumerate(columns[name]):
+            try:
+                id_text(value)
+            except InexactIdError as error:
+                named = _named([columns["lead_id"][row]])
+                faults.add(Fault(name, ID_RULES[error.fault], np.array([row]), (str(value),), named))
+    return faults.problems()

@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from leadscore.errors import SHOWN
-from leadscore.history.reading.columns import ColumnReader, Values, as_text
+from leadscore.history.reading.canonical import as_text
 from leadscore.history.tables import Coded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from leadscore.history.line import Bools, Int32s
+    from leadscore.history.reading.columns import ColumnReader, Values
     from leadscore.history.reading.faults import Fault
     from leadscore.history.reading.times import TimesOfDay
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from leadscore.history.reading.canonical import category_text, is_inexact, known_text
 from leadscore.history.tables import Coded
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _is_number = re.compile(NUMBER).fullmatch
 _NUMBERS = {int, float, type(None)}
 _TEXTS = {str, type(None)}
-_NEARLY_TEXTS = {str, int, bool, type(None)}
+_NEARLY_TEXTS = {str, int, bool, float, type(None)}
+_IDS = {str, int, type(None)}
 
 
 class NotPlain(Exception):  # noqa: N818
@@ -63,7 +65,7 @@ def _number(text: str) -> float | None:
 
 
 def texts(values: Sequence[Any]) -> Sequence[str | None]:
-    """Text as it is, and the text of whole numbers and of true and false; None where missing.
+    """Text as it is, and the text of numbers and of true and false; None where missing.
 
     Raises
     ------
@@ -74,15 +76,28 @@ def texts(values: Sequence[Any]) -> Sequence[str | None]:
     if not kinds <= _TEXTS:
         if not kinds <= _NEARLY_TEXTS:
             raise NotPlain
-        values = [
-            str(value).lower() if type(value) is bool else str(value) if type(value) is int else value
-            for value in values
-        ]
+        values = [value if type(value) is str else category_text(value) for value in values]
     try:
         "".join(filter(None, values)).encode()
     except UnicodeEncodeError:
         raise NotPlain from None
     return values
+
+
+def ids(values: Sequence[Any]) -> Sequence[str | None]:
+    """Ids as text; None where missing.
+
+    Raises
+    ------
+    NotPlain
+        A value is neither text nor a whole number, or it may have been a floating-point number.
+    """
+    if not set(map(type, values)) <= _IDS:
+        raise NotPlain
+    written = texts(values)
+    if any(map(is_inexact, filter(None, written))):
+        raise NotPlain
+    return written
 
 
 def categories(values: Sequence[Any], *, required: bool) -> Coded:
@@ -97,7 +112,12 @@ def categories(values: Sequence[Any], *, required: bool) -> Coded:
     distinct = set(written)
     if required and not all(distinct):
         raise NotPlain
-    names = sorted(filter(None, distinct))
+    names = list(filter(None, distinct))
+    if (now := list(map(known_text, names))) != names:
+        text_of: dict[str | None, str | None] = dict(zip(names, now, strict=True))
+        written = [text_of.get(text) for text in written]
+        names = list(filter(None, set(now)))
+    names.sort()
     place: dict[str | None, int] = {name: code for code, name in enumerate(names)}
     return Coded(np.array([place.get(text, -1) for text in written], np.int32), tuple(names))
 
@@ -125,8 +145,8 @@ def distinct(values: Sequence[Any]) -> None:
     Raises
     ------
     NotPlain
-        As `texts`; or an id occurs twice.
+        As `ids`; or an id occurs twice.
     """
-    ids = [text for text in texts(values) if text]
-    if len(set(ids)) < len(ids):
+    given = [text for text in ids(values) if text]
+    if len(set(given)) < len(given):
         raise NotPlain

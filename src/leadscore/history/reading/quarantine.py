@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from leadscore.history.reading.columns import as_text
+from leadscore.history.reading.canonical import as_text
 from leadscore.history.reading.parts import whole
 from leadscore.history.reading.source import picked
 from leadscore.history.reading.text import CsvSource

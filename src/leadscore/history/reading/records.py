@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from leadscore.errors import ConfigError
+from leadscore.history.reading.likely_causes import same_to_the_eye
 from leadscore.history.reading.odd import EVENTS, given_values, read_as_tables, values_of
-from leadscore.history.reading.plain import NotPlain, texts
+from leadscore.history.reading.plain import NotPlain, ids, texts
 from leadscore.history.reading.times import NO_TIME
 from leadscore.history.tables import ChangeTable, Coded, LeadTable, Tables, TouchTable, TransitionTable, recorded_apart
 
@@ -103,17 +104,17 @@ def _events(records: Sequence[Row], table: TableName) -> tuple[list[Row], Int64s
 
 def _leads(records: Sequence[Row], rules: Rules) -> LeadTable:
     readers = rules.readers["leads"]
-    ids = texts(values_of(records, "lead_id"))
-    if not all(ids) or len(set(ids)) < len(ids):
+    lead_ids = [text for text in ids(values_of(records, "lead_id")) if text]
+    if len(set(lead_ids)) < len(records) or same_to_the_eye(lead_ids):
         raise NotPlain
     created = readers["created_at"].plain(values_of(records, "created_at"))
     objects = _optional(records, "do_not_score", readers)
     attributes = {name: readers[name].plain(values_of(records, name)) for name in rules.attributes}
     return LeadTable(
-        ids=np.array(ids, np.object_),
+        ids=np.array(lead_ids, np.object_),
         created=created,
         known=_known(created, _recorded(records, created, readers)),
-        do_not_score=np.zeros(len(ids), np.bool_) if objects is None else objects.astype(np.bool_),
+        do_not_score=np.zeros(len(lead_ids), np.bool_) if objects is None else objects.astype(np.bool_),
         numbers={name: column for name, column in attributes.items() if not isinstance(column, Coded)},
         categories={name: column for name, column in attributes.items() if isinstance(column, Coded)},
     )

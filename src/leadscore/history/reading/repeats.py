@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from leadscore.history.reading.columns import as_text
+from leadscore.history.reading.canonical import as_text
 from leadscore.history.reading.parts import whole
 from leadscore.history.tables import Coded
 

@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from leadscore.errors import ConfigError, Problem
 from leadscore.history.reading import columns as read
+from leadscore.history.reading.canonical import category_text
 from leadscore.history.reading.faults import did_you_mean
 from leadscore.history.reading.times import DATE_LENGTH, Clock, are_dates
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from leadscore.config import Attributes, Funnel, TableName, Times
     from leadscore.history.line import Bools
@@ -118,6 +119,23 @@ class Rules:
         if "transitions.occurred_at" in self.whole_days:
             return [True] * len(occurred_at)
         return [type(each) is str and len(each) == DATE_LENGTH for each in occurred_at]
+
+    def canonical(self, table: TableName, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row that breaks no rule, each value as the store keeps it; ids and times stay as they are.
+
+        Of ``leads`` the row is the attributes alone.
+        """
+        readers = self.readers[table]
+        if table == "changes":
+            readers = readers | {"value": self.changing[row["attribute"]]}
+        kept = dict(row)
+        for name, value in row.items():
+            reader = readers.get(name)
+            if reader is not None and reader.canonical is not None:
+                kept[name] = reader.canonical(value)
+            elif name in NOTED[table]:
+                kept[name] = category_text(value)
+        return kept
 
     def columns(self, source: Source, faults: Faults) -> dict[str, str]:
         """The source's name of each of our columns that it has; what is missing is a problem of the table."""

@@ -13,6 +13,7 @@ import pyarrow.parquet
 import sqlalchemy as sa
 
 from leadscore.errors import ConfigError
+from leadscore.history.reading.canonical import cell_text
 from leadscore.history.reading.text import FEW, CsvSource, refused
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def _column(values: Sequence[Any]) -> pa.Array:
 
 def _text(values: Sequence[Any] | pa.ChunkedArray) -> pa.Array:
     known = values.to_pylist() if isinstance(values, pa.ChunkedArray) else values
-    return pa.array([None if value is None else str(value) for value in known], pa.string())
+    return pa.array([cell_text(value) for value in known], pa.string())
 
 
 def picked(source: Source, columns: Sequence[str], rows: Int64s) -> pa.Table:

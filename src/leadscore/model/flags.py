@@ -1,0 +1,73 @@
+"""What is to be known of a lead's probabilities beside their numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from leadscore.model.unseen import unseen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from leadscore.history import Snapshot
+    from leadscore.history.line import Bools, Int64s, Strings
+    from leadscore.model.funnel_model import FunnelModel
+    from leadscore.model.stage import StageModel
+
+FALLBACK, NO_SIGNAL, UNSEEN = "fallback", "no_signal", "unseen"
+
+
+@dataclass(frozen=True, slots=True)
+class LeadFlags:
+    """The flags of some leads.
+
+    Attributes
+    ----------
+    combinations : tuple of list of str
+        Those that occur, and some that do not.
+    code : ndarray of int64, shape (n_leads,)
+        The combination that each lead has.
+    """
+
+    combinations: tuple[list[str], ...]
+    code: Int64s
+
+    def of_lead(self, row: int) -> list[str]:
+        """The flags of one lead."""
+        return self.combinations[int(self.code[row])]
+
+    def __getitem__(self, rows: slice | Int64s) -> LeadFlags:
+        """The flags of the leads of these rows."""
+        return LeadFlags(self.combinations, self.code[rows])
+
+    def as_text(self, text_of: Callable[[Sequence[str]], str]) -> Strings:
+        """The flags of each lead as one text, shape (n_leads,)."""
+        return np.array([text_of(each) for each in self.combinations], object)[self.code]
+
+
+def lead_flags(model: FunnelModel, snapshot: Snapshot) -> LeadFlags:
+    """The flags of each lead; won and lost leads, which have no probabilities, have none.
+
+    ``fallback`` and ``no_signal`` are of the stages ahead, ``unseen:<attribute>`` of values that the model has not
+    learnt.
+    """
+    n_stages, code = len(model.stages_), snapshot.steps.stage
+    is_open = code < n_stages
+    combinations = [_of_stages(model.stages_[stage:]) for stage in range(n_stages + 2)]
+    for flag, leads in _of_leads(model, snapshot):
+        combined, code = np.unique(2 * code + (leads & is_open), return_inverse=True)
+        combinations = [combinations[each // 2] + each % 2 * [flag] for each in combined.tolist()]
+    return LeadFlags(tuple(combinations), code)
+
+
+def _of_stages(ahead: Sequence[StageModel]) -> list[str]:
+    flags = [FALLBACK] if any(each.fallback or each.unjudged for each in ahead) else []
+    return [*flags, NO_SIGNAL] if any(each.no_signal for each in ahead) else flags
+
+
+def _of_leads(model: FunnelModel, snapshot: Snapshot) -> Iterator[tuple[str, Bools]]:
+    for name, leads in unseen(snapshot, model.vocabulary_).items():
+        yield f"{UNSEEN}:{name}", leads
