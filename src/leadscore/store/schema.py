@@ -21,7 +21,8 @@ metadata = sa.MetaData(naming_convention=NAMES)
 # SQLite numbers rows by itself only where the primary key is an INTEGER.
 Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 Moment = sa.BigInteger
-Key = sa.LargeBinary(16)
+KEY_BYTES = 16
+Key = sa.LargeBinary(KEY_BYTES)
 
 
 def _numbered(name: str) -> sa.Column[int]:
