@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from leadscore.history.reading import Rules
 from leadscore.history.reading.check import check_changes, check_leads, check_touches, check_transitions
 from leadscore.history.reading.columns import as_text
 from leadscore.history.reading.faults import Faults
+from leadscore.history.reading.future import far_ahead
 from leadscore.history.reading.parts import whole
 from leadscore.history.reading.quarantine import set_aside
 from leadscore.history.reading.source import ArrowSource, open_source
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from leadscore.history.reading.check import Checked
     from leadscore.history.reading.rules import LeadIds
     from leadscore.history.reading.source import Source
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +91,11 @@ def check_folder(
         raise ConfigError("time.known_until: needs a time with a time zone: set it to when the data was exported")
     rules = Rules.of(funnel)
     problems: list[Problem] = []
+    warnings: list[str] = []
     aside: dict[TableName, tuple[Source, Faults]] = {}
     found: dict[TableName, CheckedTable] = {}
     ids: LeadIds | None = None
+    checked: Checked[Any]
     whole_tables = True
     for table in TABLES:
         if table == "changes" and not rules.changing:
@@ -101,9 +107,10 @@ def check_folder(
                 raise DataError((Problem(table, "", "table is missing", fix),))
             if table == "leads":
                 checked, ids = check_leads(source, rules)
-                found[table], faults = _kept(source, rules, checked)
             else:
-                found[table], faults = _kept(source, rules, _check(table, source, rules, ids))
+                checked = _check(table, source, rules, ids)
+            found[table], faults = _kept(source, rules, checked)
+            warnings += _far_ahead(table, checked, ids, micros(until), rules)
         except DataError as error:
             problems += error.problems
             whole_tables = False
@@ -115,7 +122,17 @@ def check_folder(
         raise DataError(tuple(problems))
     if quarantine:
         set_aside(folder, aside)
+    for warning in warnings:
+        log.warning("%s", warning)
     return found, micros(until)
+
+
+def _far_ahead(
+    table: TableName, checked: Checked[Any], ids: LeadIds | None, until: int, rules: Rules
+) -> tuple[str, ...]:
+    if checked.rows is None or ids is None:
+        return ()
+    return far_ahead(table, checked.rows, ids.good, until, rules.future)
 
 
 def _check(table: TableName, source: Source, rules: Rules, ids: LeadIds | None) -> Checked[Any]:

@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from leadscore.config import TABLES
 from leadscore.errors import SHOWN, DataError, Problem
-from leadscore.history.reading.columns import as_text, ids_as_text
+from leadscore.history.reading.columns import Read, as_text, ids_as_text
 from leadscore.history.reading.faults import Rule
+from leadscore.history.reading.plain import NotPlain
 from leadscore.history.reading.read import Reading
 from leadscore.history.reading.rules import OPTIONAL, REQUIRED
 from leadscore.history.reading.source import ArrowSource
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from leadscore.config import TableName
+    from leadscore.history.reading.columns import Reader
     from leadscore.history.reading.rules import Rules
     from leadscore.history.tables import Tables
 
@@ -142,3 +144,11 @@ def _in_utc(moment: datetime) -> datetime:
         return moment.astimezone(UTC)
     except OverflowError:  # within a day of the first or the last year there is
         return moment
+
+
+def read_values(reader: Reader, name: str, values: list[Any]) -> Read:
+    """Values of one column as records hold them, and which of them break a rule."""
+    try:
+        return Read(reader.plain(values))
+    except NotPlain:
+        return reader(name, _array(name, values))

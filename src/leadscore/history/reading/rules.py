@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from leadscore.errors import ConfigError, Problem
+from leadscore.history.line import DAY
 from leadscore.history.reading import columns as read
 from leadscore.history.reading.faults import did_you_mean
 from leadscore.history.reading.times import Clock
@@ -62,11 +63,14 @@ class Rules:
         How to read each column but ``lead_id``, and ``value`` of ``changes``.
     changing : dict of str to Reader
         How to read the values of each attribute that the funnel declares to change.
+    future : int
+        How far a time may lie ahead, in microseconds.
     """
 
     attributes: tuple[str, ...]
     readers: dict[TableName, dict[str, Reader]]
     changing: dict[str, Reader]
+    future: int
 
     @classmethod
     def of(cls, funnel: Funnel) -> Rules:
@@ -93,7 +97,7 @@ class Rules:
             "changes": {"attribute": read.category(required=True)},
         }
         readers = {table: _times(table, funnel.time) | columns for table, columns in own.items()}
-        return cls(tuple(fixed), readers, _attributes(funnel.changes))
+        return cls(tuple(fixed), readers, _attributes(funnel.changes), funnel.time.future_days * DAY)
 
     def of_table(self, table: TableName, leads: LeadIds | None = None) -> dict[str, ColumnReader]:
         """How to read each column of a table whose rows belong to ``leads``."""
