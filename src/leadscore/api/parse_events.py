@@ -54,7 +54,9 @@ def parse_events(sent: Sequence[EventSent], rules: Rules, now: int) -> list[Even
         of_type = _OfType(list(events), list(events.values()), rules, now, faults)
         parsed |= zip(events, _PARSERS[name](of_type), strict=True)
     if faults:
-        raise refused_fields([(f"events.{index}.{field}", rule) for index, field, rule in sorted(faults)])
+        faults.sort()
+        lead_ids = [by_type[sent[index]["type"]][index]["lead_id"] for index, _, _ in faults]
+        raise refused_fields([(f"events.{index}.{field}", rule) for index, field, rule in faults], lead_ids)
     return [parsed[index] for index in range(len(sent))]
 
 

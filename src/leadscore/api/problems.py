@@ -62,9 +62,12 @@ def refused(field: str, rule: str) -> ProblemError:
     return refused_fields([(field, rule)])
 
 
-def refused_fields(broken: Sequence[tuple[str, str]]) -> ProblemError:
-    """Fields of a request, and the rule that each breaks."""
+def refused_fields(broken: Sequence[tuple[str, str]], lead_ids: Sequence[str] = ()) -> ProblemError:
+    """Fields of a request, the rule that each breaks, and where it is said the lead that each is of."""
+    faults: list[dict[str, Any]]
     faults = [{"field": field[:LONGEST_TEXT], "rule": rule[:LONGEST_TEXT]} for field, rule in broken]
+    for fault, lead_id in zip(faults, lead_ids, strict=False):
+        fault["leads"] = [lead_id[:LONGEST_TEXT]]
     detail = f"{len(faults)} fields break rules"
     if len(faults) == 1:
         detail = f"{faults[0]['field']} {faults[0]['rule']}"

@@ -89,6 +89,14 @@ touches = _events(
 )
 changes = _events("changes", sa.Column("attribute", sa.Text, nullable=False), sa.Column("value", sa.Text))
 EVENTS = {table.name: table for table in (transitions, touches, changes)}
+# Few rows are: they are counted without reading the table.
+for _table in (leads, *EVENTS.values()):
+    sa.Index(
+        f"ix_{_table.name}_backfilled",
+        next(iter(_table.primary_key)),
+        sqlite_where=_table.c.backfilled,
+        postgresql_where=_table.c.backfilled,
+    )
 
 # Taken back by its event_id: it stays away when it is sent or imported again.
 retracted = sa.Table(
