@@ -97,8 +97,8 @@ def _backfilled(query: Query) -> tuple[str, ...]:
     counted: list[sa.Select[Any]] = [
         sa.select(sa.literal_column(f"'{table.name}'").label("name"), sa.func.count().label("n_rows"))
         .select_from(table)
-        # As the index has it: SQLAlchemy would compare it with 1, and SQLite read the whole table.
-        .where(sa.literal_column("backfilled", sa.Boolean))
+        # As the index has it: SQLAlchemy would compare it with 1, and SQLite would read the whole table.
+        .where(sa.text("backfilled"))
         for table in (leads, *EVENTS.values())
     ]
     rows = _table(chain.from_iterable(query(sa.select(sa.union_all(*counted).subquery()))))
