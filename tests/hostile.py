@@ -240,20 +240,22 @@ def _times() -> Iterator[Hostile]:
         yield Hostile(f"{name}, as_of", post(SCORES, {"leads": [a_lead()], "as_of": time}), 422, ("as_of",))
         yield Hostile(f"{name}, touch", scored(touches=[{"kind": "call", "occurred_at": time}]), 422, ("occurred_at",))
     yield Hostile("a number for a time", scored(created_at=1709542800), 422, ("created_at", "string"))
-    for time in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
-        # Nothing was known then, or all that is known now: that can be scored.
-        yield Hostile(f"{time}, as_of", post(SCORES, {"leads": [a_lead()], "as_of": time}), 200, (time,))
+    # All that is known now can be scored then; before it was created no lead can.
+    last, first = "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"
+    yield Hostile(f"{last}, as_of", post(SCORES, {"leads": [a_lead()], "as_of": last}), 200, (last,))
+    early = post(SCORES, {"leads": [a_lead()], "as_of": first})
+    yield Hostile(f"{first}, as_of", early, 422, ("leads.0.created_at",))
     yield Hostile("a lead of year 1", scored(created_at="0001-01-01T00:00:00Z"), 422, ("leads.created_at",))
     yield Hostile("a lead of year 9999", scored(created_at="9999-12-31T00:00:00Z"), 422, ("leads.created_at",))
-    yield Hostile("a touch of year 1", a_touch(occurred_at="0001-01-01T00:00:00Z"), 422, ("touches.occurred_at",))
-    yield Hostile("a touch of year 9999", a_touch(occurred_at="9999-12-31T00:00:00Z"), 422, ("touches.occurred_at",))
+    yield Hostile("a touch of year 1", a_touch(occurred_at="0001-01-01T00:00:00Z"), 422, ("events.0.occurred_at",))
+    yield Hostile("a touch of year 9999", a_touch(occurred_at="9999-12-31T00:00:00Z"), 422, ("events.0.occurred_at",))
 
 
 def _events() -> Iterator[Hostile]:
     yield Hostile("an event of no kind", happened(MARK, lead_id=MARK), 422, ("events.0", "type"))
     yield Hostile("an event without a kind", post(EVENTS, {"events": [{"lead_id": MARK}]}), 422, ("events.0", "type"))
     yield Hostile("a list for a kind", post(EVENTS, {"events": [{"type": ["touch"]}]}), 422, ("events.0",))
-    yield Hostile("back-dating", a_touch(recorded_at=TIME), 422, ("recorded_at", "not permitted"))
+    yield Hostile("back-dating", a_touch(recorded_at=TIME), 403, ("scope backfill", "recorded_at"))
     yield Hostile("an event_id of 501", a_touch(event_id="e" * 501), 422, ("event_id", "at most 500"))
     yield Hostile("NUL in an event_id", a_touch(event_id=f"{MARK}\0"), 422, ("event_id", "pattern"))
     yield Hostile("half a letter in an event_id", a_touch(event_id=f"{MARK}\udfff"), 400, ("body", "half a letter"))

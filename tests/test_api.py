@@ -371,7 +371,7 @@ def test_one_bad_event_stores_nothing_of_its_request(api: Running, ranked: Any) 
 
     assert answer.status_code == 422
     (error,) = answer.json()["errors"]
-    assert (error["field"], error["leads"]) == ("transitions.stage", [lead_id])
+    assert (error["field"], error["leads"]) == ("events.1.stage", [lead_id])
     assert happened(api, touch(lead_id, event_id="beside a bad one"))["outcomes"] == ["new"]
 
 

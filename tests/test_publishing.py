@@ -20,6 +20,7 @@ from leadscore.publishing import rescore
 from leadscore.scoring import probability_columns, rank
 from leadscore.store import (
     Lead,
+    Retraction,
     Touch,
     Transition,
     open_store,
@@ -229,15 +230,85 @@ def test_a_list_never_goes_back_in_time(company: Store, model: FunnelModel, hist
     assert in_force(company).loc[worked, "scored_at"] == history.known_until + 1
 
 
-def test_a_score_is_of_the_newest_moment_known(company: Store, model: FunnelModel, history: History) -> None:
+def test_a_planned_event_counts_when_its_time_comes(company: Store, model: FunnelModel, history: History) -> None:
+    now = history.known_until + 1
     published_as_of(company, model, history.known_until)
     worked = in_force(company).index[0]
-    meeting = history.known_until + 3 * DAY
+    planned = Transition(worked, "lost", now + 100 * DAY)
 
-    done = after_events(company, model, Touch(worked, "meeting", meeting), at=history.known_until + 1)
+    first = after_events(company, model, planned, Touch(worked, "meeting", now + 3 * DAY), at=now)
+    before = in_force(company).loc[worked]
+    second = after_events(company, model, Touch(worked, "call", now), at=now + 1)
+    after = in_force(company).loc[worked]
+
+    assert first is not None
+    assert second is not None
+    assert (first.as_of.tolist(), second.as_of.tolist()) == ([now], [now + 1])
+    assert (before["as_of"], after["as_of"]) == (now, now + 1)
+    assert before["probabilities"] != after["probabilities"]
+    assert "meeting" not in {each["kind"] for each in _known(company, worked, now)}
+    after_events(company, model, Touch(worked, "call", now + 2), at=now + 100 * DAY)
+    assert in_force(company).loc[worked, "stage"] == "lost"
+
+
+def _known(store: Store, lead_id: str, as_of: int) -> list[dict[str, Any]]:
+    with reading(store) as connection:
+        (record,) = records_of(connection, [lead_id])
+    return [each for each in record["touches"] if max(each["occurred_at"], each["recorded_at"]) <= as_of]
+
+
+@pytest.mark.parametrize("ahead", [60_000_000, 90 * DAY], ids=["another server's clock", "an older leadscore"])
+def test_a_listed_score_of_a_moment_ahead(company: Store, model: FunnelModel, history: History, ahead: int) -> None:
+    """A clock that is a minute ahead is followed; a row that planned events put ahead is replaced at once."""
+    now = history.known_until + DAY
+    published_as_of(company, model, history.known_until)
+    worked = in_force(company).index[0]
+    with transaction(company) as connection:
+        lead = int(in_force(company).loc[worked, "lead"])
+        connection.execute(sa.update(listed).where(listed.c.lead == lead).values(as_of=now + ahead))
+
+    after_events(company, model, Touch(worked, "call", now), at=now)
+
+    followed = ahead < 300_000_000
+    row = in_force(company).loc[worked]
+    assert (row["scored_at"], row["as_of"]) == (now, now + ahead * followed)
+    with reading(company) as connection:
+        assert all(each.as_of <= now + ahead * followed for each in score_history(connection, lead))
+
+
+def test_a_correction_and_a_retraction_take_effect_at_once(
+    company: Store, model: FunnelModel, history: History
+) -> None:
+    now = history.known_until + DAY
+    published_as_of(company, model, history.known_until)
+    stage = in_force(company)["stage"]
+    worked = stage.index[stage == "mql"][0]
+
+    after_events(company, model, Transition(worked, "lost", now - 5, event_id="x"), at=now)
+    assert in_force(company).loc[worked, "list"] == ""
+    after_events(company, model, Transition(worked, "sal", now - 5, event_id="x"), at=now)
+    assert in_force(company).loc[worked, "stage"] == "sal"
+    after_events(company, model, Retraction("x"), at=now)
+    assert in_force(company).loc[worked, "stage"] == "mql"
+
+
+def test_a_lead_is_listed_from_the_moment_it_is_known(company: Store, model: FunnelModel, history: History) -> None:
+    now = history.known_until + DAY
+    published_as_of(company, model, history.known_until)
+    soon, early = Lead("soon", now + 60_000_000), Lead("early", now + DAY)
+
+    done = after_events(company, model, soon, early, at=now)
 
     assert done is not None
-    assert done.as_of.tolist() == [meeting]
+    assert done.scores.lead_id[done.scores.not_known_yet].tolist() == ["early"]
+    assert done.as_of[done.scores.scored].tolist() == [now + 60_000_000]
+    assert done.scores.snapshot.days_since_created.tolist() == [0.0]
+    assert "soon" in in_force(company).index
+    assert "early" not in in_force(company).index
+    batch = published_as_of(company, model, now + 60_000_000)
+    assert batch.not_known_yet == 1
+    listed_anew = in_force(company).loc["soon", "probabilities"]
+    assert listed_anew == done.listed.probabilities[0]
 
 
 def test_leads_that_object_or_are_not_there_are_not_scored(

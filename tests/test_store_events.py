@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from leadscore.store import (
     Change,
@@ -25,11 +27,11 @@ from leadscore.store import (
     transaction,
 )
 from leadscore.store.event_keys import key_of_id, key_of_row
-from leadscore.store.schema import scores
+from leadscore.store.schema import EVENTS, leads, retracted, scores, touches
 from tests.stores import NOON, contents, counts, opened, outcomes, send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from leadscore.store import Event
@@ -109,7 +111,7 @@ def test_what_is_sent_again_is_a_repeat_and_changes_nothing(two: Store) -> None:
         Touch("a", "call", NOON, event_id="1"),
         Touch("a", "call", NOON),
         Transition("b", "mql", NOON),
-        Transition("b", "mql", NOON, event_id="1"),
+        Transition("b", "mql", NOON, event_id="2"),
     ]
     first = send(two, *events)
     before = contents(two)
@@ -125,10 +127,7 @@ def test_the_second_identical_touch_of_a_request_is_a_second_touch(two: Store) -
 
     assert outcomes(two, *twice) == ["new", "new"]
     assert outcomes(two, *twice, Touch("a", "call", NOON)) == ["repeat", "repeat", "new"]
-    assert outcomes(two, Touch("a", "call", NOON, event_id="1"), Touch("b", "mail", NOON, event_id="1")) == [
-        "new",
-        "repeat",
-    ]
+    assert outcomes(two, *[Touch("a", "call", NOON, event_id="1")] * 2) == ["new", "repeat"]
     assert (kinds(two, "a"), kinds(two, "b")) == (["call"] * 4, [])
 
 
@@ -317,7 +316,7 @@ def in_threads(*works: Callable[[], None]) -> None:
 
 
 def test_two_services_write_what_they_are_sent_while_others_read(database_url: str) -> None:
-    leads = [Lead(f"l{number}", NOON) for number in range(10)]
+    born = [Lead(f"l{number}", NOON) for number in range(10)]
     with opened(database_url) as one, opened(database_url) as other:
 
         def write(store: Store, step: int) -> Callable[[], None]:
@@ -325,7 +324,7 @@ def test_two_services_write_what_they_are_sent_while_others_read(database_url: s
                 for number in range(25):
                     shared = [Touch(f"l{place}", "call", NOON + number) for place in range(10)]
                     own = Touch("l3", f"own {step}", NOON + number)
-                    send(store, *leads[::step], *shared[::step], own, Retraction(f"r{number}"))
+                    send(store, *born[::step], *shared[::step], own, Retraction(f"r{number}"))
 
             return work
 
@@ -350,9 +349,9 @@ def test_two_services_that_are_sent_the_same_in_other_orders_do_not_wait_for_eac
         def write(store: Store, step: int) -> None:
             for number in range(5):
                 ids = [f"{number} {place:03}" for place in range(300)][::step]
-                leads: list[Event] = [Lead(each, NOON) for each in ids]
-                touches: list[Event] = [Touch(str(step), "call", NOON, event_id=each) for each in ids]
-                send(store, *(leads if what == "leads" else touches))
+                born: list[Event] = [Lead(each, NOON) for each in ids]
+                calls: list[Event] = [Touch(str(step), "call", NOON, event_id=each) for each in ids]
+                send(store, *(born if what == "leads" else calls))
 
         in_threads(lambda: write(one, 1), lambda: write(other, -1))
 
@@ -369,3 +368,200 @@ def test_what_is_taken_back_while_it_comes_in_does_not_stay(database_url: str) -
         )
 
         assert kinds(one, "a") == []
+
+
+def rows(store: Store, lead_id: str, table: str = "touches") -> list[tuple[Any, ...]]:
+    return [tuple(each.values()) for each in record(store, lead_id)[table]]
+
+
+def test_other_contents_of_a_known_id_replace_what_is_stored(two: Store) -> None:
+    sent: list[Event] = [
+        Touch("a", "call", NOON - HOUR, value=1, event_id="t"),
+        Transition("a", "mql", NOON - HOUR, event_id="s"),
+        Change("a", "amount", 5, NOON - HOUR, event_id="c"),
+    ]
+    send(two, *sent)
+    corrected: list[Event] = [
+        Touch("a", "call", NOON - HOUR, value=2, event_id="t"),
+        Transition("a", "sal", NOON - HOUR, event_id="s"),
+        Change("a", "amount", 6, NOON - HOUR, event_id="c"),
+    ]
+
+    again = send(two, *corrected, at=NOON + 9)
+
+    assert (again.outcomes, again.touched) == (("changed",) * 3, ("a",))
+    assert outcomes(two, *corrected, at=NOON + 10) == ["repeat"] * 3
+    # A touch took place when it was known; a new stage or value was not known before.
+    assert record(two, "a")["touches"] == [touch("call", NOON - HOUR, NOON, value=2.0)]
+    assert rows(two, "a", "transitions") == [(NOON - HOUR, NOON + 9, "sal", None, False)]
+    assert rows(two, "a", "changes") == [(NOON - HOUR, NOON + 9, "amount", "6.0")]
+    assert {row[-2] for table in ("touches", "transitions", "changes") for row in contents(two)[table]} == {NOON + 9}
+
+
+def test_a_reason_that_is_filled_in_later_moves_no_stage_in_time(two: Store) -> None:
+    send(two, Transition("a", "lost", NOON, event_id="s"))
+
+    assert outcomes(two, Transition("a", "lost", NOON, "price", event_id="s"), at=NOON + 9) == ["changed"]
+    assert rows(two, "a", "transitions") == [(NOON, NOON, "lost", "price", False)]
+
+
+def test_a_known_id_of_another_lead_or_type_is_a_conflict(two: Store) -> None:
+    send(two, Touch("a", "call", NOON, event_id="1"))
+    before = contents(two)
+
+    accepted = send(two, Touch("b", "call", NOON, event_id="1"), Change("a", "owner", "x", NOON, event_id="1"))
+
+    assert (accepted.outcomes, accepted.conflicts) == (("conflict",) * 2, {0: "lead_id", 1: "type"})
+    assert (accepted.touched, contents(two)) == ((), before)
+    send(two, Merge("a", "b"))
+    assert outcomes(two, Touch("a", "call", NOON, event_id="1"), Touch("b", "call", NOON, event_id="1")) == [
+        "repeat",
+        "repeat",
+    ]
+
+
+def test_an_older_version_replaces_nothing(two: Store) -> None:
+    def version(number: int | None, value: float) -> list[str]:
+        return list(outcomes(two, Touch("a", "call", NOON, value=value, event_id="1", version=number)))
+
+    steps: list[tuple[int | None, float, str]] = [
+        (3, 1.0, "new"),
+        (2, 2.0, "repeat"),
+        (5, 1.0, "repeat"),  # the same contents, but older ones than these come too late from now on
+        (4, 2.0, "repeat"),
+        (5, 3.0, "changed"),
+        (None, 4.0, "changed"),
+        (4, 5.0, "repeat"),
+    ]
+    assert [version(number, value) for number, value, _ in steps] == [[outcome] for *_, outcome in steps]
+    assert record(two, "a")["touches"][0]["value"] == 4.0
+
+
+def test_what_was_planned_too_far_ahead_is_known_when_it_is_corrected(two: Store) -> None:
+    """An import notes the later of both times as when the row was known."""
+    far = NOON + 9_000 * 24 * HOUR
+    send(two, Touch("a", "meeting", far, event_id="1", recorded_at=far))
+
+    send(two, Touch("a", "meeting", NOON, event_id="1"), at=NOON + 9)
+
+    assert record(two, "a")["touches"] == [touch("meeting", NOON, NOON + 9)]
+
+
+def test_stated_times_heal_what_was_sent_late(two: Store) -> None:
+    late: list[Event] = [
+        Touch("a", "call", NOON - HOUR),
+        Touch("a", "call", NOON - HOUR, event_id="1"),
+        Lead("b", NOON),
+    ]
+    send(two, *late)
+    stated = NOON - HOUR + 1
+    healing: list[Event] = [
+        Touch("a", "call", NOON - HOUR, recorded_at=stated),
+        Touch("a", "call", NOON - HOUR, event_id="1", recorded_at=stated),
+        Lead("b", NOON, recorded_at=stated),
+    ]
+
+    assert outcomes(two, *healing, at=NOON + 9) == ["changed"] * 3
+    assert outcomes(two, *healing, at=NOON + 10) == outcomes(two, *late, at=NOON + 11) == ["repeat"] * 3
+    assert [each["recorded_at"] for each in record(two, "a")["touches"]] == [stated] * 2
+    assert record(two, "b")["recorded_at"] == stated
+    with reading(two) as connection:
+        for table in (touches, leads):
+            counted = sa.select(sa.func.count()).select_from(table).where(table.c.backfilled)
+            assert connection.execute(counted).scalar_one() == (2 if table is touches else 1)
+
+
+def test_ten_thousand_corrections_at_once(two: Store) -> None:
+    many = [Touch("a", "call", NOON, value=number, event_id=str(number)) for number in range(10_000)]
+    send(two, *many)
+
+    again = [Touch("a", "mail", NOON, value=event.value, event_id=event.event_id) for event in many]
+    assert set(outcomes(two, *again)) == {"changed"}
+    assert set(outcomes(two, *again)) == {"repeat"}
+
+
+def test_two_services_that_are_sent_one_id_for_two_leads_store_it_once(database_url: str) -> None:
+    with opened(database_url) as one, opened(database_url) as other:
+        send(one, Lead("a", NOON), Lead("b", NOON))
+        found: dict[str, list[str]] = {}
+
+        def write(store: Store, lead_id: str) -> None:
+            found[lead_id] = [
+                each
+                for number in range(40)
+                for each in outcomes(store, Touch(lead_id, "call", NOON, event_id=str(number)))
+            ]
+
+        in_threads(lambda: write(one, "a"), lambda: write(other, "b"))
+
+        assert counts(one)["touches"] == 40
+        assert [sorted(pair) for pair in zip(*found.values(), strict=True)] == [["conflict", "new"]] * 40
+
+
+IDS, LEADS, VALUES = ("1", "2", "3"), ("a", "b"), (1.0, 2.0)
+STEPS = st.one_of(
+    st.tuples(st.sampled_from(IDS), st.sampled_from(LEADS), st.sampled_from(VALUES), st.sampled_from((None, 1, 2, 3))),
+    st.tuples(st.sampled_from(IDS), st.sampled_from(LEADS), st.none(), st.none()),  # a transition
+    st.tuples(st.sampled_from(IDS)),  # a retraction
+)
+
+
+def expected(steps: Sequence[tuple[Any, ...]], known: dict[str, Any], gone: set[str]) -> list[str]:
+    """What a plain reading of the rules says, one event after the other; retractions of a request come first."""
+    found: dict[int, str] = {}
+    for index, step in enumerate(steps):
+        if len(step) == 1:
+            found[index] = "repeat" if step[0] in gone else "new"
+            gone.add(step[0])
+            known.pop(step[0], None)
+    for index, step in enumerate(steps):
+        if index in found:
+            continue
+        name, lead, value, version = step
+        if name in gone:
+            found[index] = "retracted"
+        elif name not in known:
+            found[index], known[name] = "new", (lead, value, version)
+        elif (known[name][0], known[name][1] is None) != (lead, value is None):
+            found[index] = "conflict"
+        elif version is not None and known[name][2] is not None and version < known[name][2]:
+            found[index] = "repeat"
+        else:
+            found[index] = "repeat" if known[name][1] == value else "changed"
+            known[name] = (lead, value, known[name][2] if version is None else version)
+    return [found[index] for index in range(len(steps))]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(STEPS, min_size=1, max_size=6), min_size=1, max_size=5))
+def test_any_events_end_as_if_sent_in_turn(one_store: Store, requests: list[list[tuple[Any, ...]]]) -> None:
+    with transaction(one_store) as connection:
+        for table in (*EVENTS.values(), retracted):
+            connection.execute(sa.delete(table))
+    known: dict[str, Any] = {}
+    gone: set[str] = set()
+    for request in requests:
+        assert outcomes(one_store, *map(_event, request)) == expected(request, known, gone)
+
+    stored = {(lead_id, each["value"]) for lead_id in LEADS for each in record(one_store, lead_id)["touches"]} | {
+        (lead_id, None) for lead_id in LEADS if record(one_store, lead_id)["transitions"]
+    }
+    assert stored == {(lead, value) for lead, value, _ in known.values()}
+
+
+def _event(step: tuple[Any, ...]) -> Event:
+    match step:
+        case (name,):
+            return Retraction(name)
+        case (name, lead, None, _):
+            return Transition(lead, "mql", NOON, event_id=name)
+        case (name, lead, value, version):
+            return Touch(lead, "call", NOON, value=value, event_id=name, version=version)
+    raise ValueError(step)
+
+
+@pytest.fixture(scope="module")
+def one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with opened(f"sqlite:///{tmp_path_factory.mktemp('one') / 'store.db'}") as store:
+        send(store, *(Lead(each, NOON) for each in LEADS))
+        yield store

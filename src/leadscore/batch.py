@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from leadscore.errors import SHOWN
 from leadscore.funnel import open_leads
 from leadscore.model.compiled import compiled
 from leadscore.model.unseen import log_unseen
@@ -36,12 +37,15 @@ class Published:
     run : int
     leads : int
         How many stand in it.
+    not_known_yet : int
+        Leads in the store that are left out, because they were created or recorded after the moment of the list.
     seconds : dict of str to float
         What each step took: ``read``, ``compile``, ``score``, ``stage``, ``publish``, ``sweep``.
     """
 
     run: int
     leads: int
+    not_known_yet: int
     seconds: dict[str, float]
 
 
@@ -95,7 +99,14 @@ def publish_list(
         publish(store, run, at=times[-1])
         times.append(now())
         log.info("run %d of %d leads is the list in force", run, leads)
+        not_known_yet = int(np.count_nonzero(history.known > as_of))
+        if not_known_yet:
+            log.warning(
+                "%d leads are not listed: they were created, or recorded, after the moment of the list; first %s",
+                not_known_yet,
+                ", ".join(history.ids[history.known > as_of][:SHOWN].tolist()),
+            )
         sweep(store, keep_from=keep_from)
         times.append(now())
     steps = ("read", "compile", "score", "stage", "publish", "sweep")
-    return Published(run, leads, dict(zip(steps, (np.diff(times) / 1e6).tolist(), strict=True)))
+    return Published(run, leads, not_known_yet, dict(zip(steps, (np.diff(times) / 1e6).tolist(), strict=True)))

@@ -110,12 +110,16 @@ class Times(Section):
         without a time is always a whole day.
     years : (int, int)
         First and last year that a time may lie in; at most 140 years.
+    future_days : int
+        How far a time may lie ahead: after the end of the recorded history, or after the moment of a request. Later
+        ones are refused by the API; in a data set they are warned of, and count when their time comes.
     """
 
     known_until: datetime | None = None
     timezone: str | None = None
     whole_days: Names = ()
     years: tuple[int, int] = (1990, 2100)
+    future_days: Days = 730
 
     @field_validator("known_until")
     @classmethod

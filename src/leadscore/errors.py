@@ -61,6 +61,8 @@ class Problem:
         Which leads, the first few in order of the file.
     fix : str
         What to do about it.
+    paths : tuple of str
+        Where each value stands in records that a caller sent, such as ``leads.0.touches.3.occurred_at``.
     """
 
     table: str
@@ -69,6 +71,7 @@ class Problem:
     fix: str
     rows: int = 0
     leads: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = f"{self.table}.{self.column}" if self.column else self.table

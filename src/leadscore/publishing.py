@@ -11,8 +11,8 @@ import numpy as np
 from pydantic_core import to_json
 
 from leadscore.model.flags import lead_flags
-from leadscore.scoring import HANDOFF, OWNER, WIN, category_of, score_leads
-from leadscore.store import ScoredLeads, open_runs, records_of, relist, unlist
+from leadscore.scoring import CLOCK_SKEW, HANDOFF, OWNER, WIN, category_of, score_leads
+from leadscore.store import ScoredLeads, listed_scores, open_runs, records_of, relist, unlist
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SOURCE = "source"
 EVENTS = ("transitions", "touches", "changes")
+LEAD_COLUMNS = ("lead_id", "created_at", "recorded_at", "do_not_score")
 TIMES = ("created_at", "occurred_at", "recorded_at")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Numbers that are Python's own at once: a million leads' are several times as large as the arrays.
@@ -65,8 +66,10 @@ def rescore(
 ) -> Rescored | None:
     """Score some leads anew by what is stored of them, and list them so; None where none of them is in the store.
 
-    Each lead is scored as of the latest of ``as_of``, the newest moment at which something of it was known, and the
-    moment that the list is of: a list never goes back in time. Leads that object are taken off the lists.
+    Each lead is scored as of ``as_of``, or the moment that the list is of where that is later: a list never goes back
+    in time. What becomes known only after that is stored, and counts in the scores of later moments. A listed score of
+    a moment up to `CLOCK_SKEW` ahead is of a server whose clock is ahead: that moment stands. One further ahead is
+    replaced. Leads that object, or are not known yet, are taken off the lists.
 
     Parameters
     ----------
@@ -86,10 +89,14 @@ def rescore(
     if not records:
         return None
     runs = open_runs(connection)
-    earliest = max(as_of, runs.as_of)
-    moments = np.array([max(earliest, _newest_known(record)) for record in records], np.int64)
-    scores = score_leads(model, [sent_record(record, model.funnel.time) for record in records], moments, rules)
     number = np.array([record["lead"] for record in records], np.int64)
+    listed = listed_scores(connection, runs, number.tolist())
+    moments = np.full(len(records), max(as_of, runs.as_of))
+    for row, lead in enumerate(number.tolist()):
+        if lead in listed and listed[lead]["as_of"] <= moments[row] + CLOCK_SKEW:
+            moments[row] = max(moments[row], listed[lead]["as_of"])
+    scores = score_leads(model, [sent_record(record, model.funnel.time) for record in records], moments, rules)
+    moments[scores.scored] = scores.snapshot.as_of
     found = scored_leads(
         model,
         version,
@@ -100,7 +107,7 @@ def rescore(
         ranked=False,
     )
     unlist(connection, np.delete(number, scores.scored).tolist())
-    relist(connection, runs, found)
+    relist(connection, runs, found, listed)
     return Rescored(scores, moments, found)
 
 
@@ -147,24 +154,17 @@ def scored_leads(
     )
 
 
-def _newest_known(record: Record) -> int:
-    """When we last came to know something of a lead."""
-    newest: int = max(record["created_at"], record["recorded_at"])
-    for table in EVENTS:
-        for event in record[table]:
-            newest = max(newest, event["occurred_at"], event["recorded_at"])
-    return newest
-
-
 def sent_record(record: Record, times: Times) -> Record:
     """A record as `leadscore.history.check_records` takes it."""
-    own = {name: [_in_time(row) for row in record[name]] for name in EVENTS}
+    events = {name: [_in_time(row) for row in record[name]] for name in EVENTS}
     if times.timezone is not None:
         # A whole day is written as a date, so that it is read as one.
-        for row in own["transitions"]:
+        for row in events["transitions"]:
             if row["whole_day"]:
                 row["occurred_at"] = row["occurred_at"].astimezone(times.zone).date().isoformat()
-    return {**record["attributes"], **_in_time(record), **own}
+    # An attribute may have the name of a column of the store that is not read here.
+    own = {name: record[name] for name in LEAD_COLUMNS}
+    return {**record["attributes"], **_in_time(own), **events}
 
 
 def _in_time(row: Record) -> Record:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from leadscore.errors import DataError, Problem
+from leadscore.errors import SHOWN, DataError, Problem
 from leadscore.explain import explain
 from leadscore.funnel import open_leads
-from leadscore.history import MISSING, Rules, build_history, check_records
+from leadscore.history import MISSING, Rules, build_history, check_latest, check_records
+from leadscore.history.line import MINUTE
 from leadscore.history.reading.canonical import id_text
 from leadscore.history.zone import micros
 from leadscore.model import load_model
@@ -39,6 +40,8 @@ HANDOFF, WIN = "handoff", "win"
 OWNER = "owner"
 # First reasons: two that speak for the lead, or what its base rate is of, and one that speaks against it.
 REASONS = ("reason_1", "reason_2", "reason_against")
+# How far the clocks of a CRM and of the service may differ, in microseconds.
+CLOCK_SKEW = 5 * MINUTE
 
 
 def probability_columns(funnel: Funnel) -> list[str]:
@@ -134,9 +137,11 @@ class Scores:
         Of the model.
     lead_id : ndarray of str, shape (n_leads,)
     scored : ndarray of int64, shape (n_scored,)
-        Rows of the leads that may be scored; the others are marked ``do_not_score``.
+        Rows of the leads that are scored; the others are marked ``do_not_score``, or were not known yet.
+    not_known_yet : ndarray of int64, shape (n_not_known_yet,)
+        Rows of the leads that were created, or recorded, after the moment they were to be scored for.
     snapshot : Snapshot
-        What was known of these.
+        What was known of those that are scored, and the moment that each score is for.
     stage : ndarray of int64, shape (n_scored,)
         Where they stood.
     probability : ndarray of float64, shape (n_scored, n_later_stages)
@@ -154,6 +159,7 @@ class Scores:
     funnel: Funnel
     lead_id: Strings
     scored: Int64s
+    not_known_yet: Int64s
     snapshot: Snapshot
     stage: Int64s
     probability: Float64s
@@ -164,12 +170,15 @@ class Scores:
 
     def part(self, begin: int, lead_id: Sequence[str]) -> Scores:
         """The scores of ``lead_id``, which were sent under whatever names one after another from row ``begin`` on."""
-        first, last = np.searchsorted(self.scored, (begin, begin + len(lead_id))).tolist()
+        end = begin + len(lead_id)
+        first, last = np.searchsorted(self.scored, (begin, end)).tolist()
         rows = slice(first, last)
+        not_known_yet = self.not_known_yet[(self.not_known_yet >= begin) & (self.not_known_yet < end)]
         return Scores(
             self.funnel,
             np.array(lead_id, object),
             self.scored[rows] - begin,
+            not_known_yet - begin,
             self.snapshot[rows],
             self.stage[rows],
             self.probability[rows],
@@ -181,9 +190,17 @@ class Scores:
 
 
 def score_leads(
-    model: FunnelModel, records: Sequence[Mapping[str, Any]], as_of: Int64s, rules: Rules | None = None
+    model: FunnelModel,
+    records: Sequence[Mapping[str, Any]],
+    as_of: Int64s,
+    rules: Rules | None = None,
+    *,
+    latest: Int64s | None = None,
 ) -> Scores:
     """Score leads sent with their whole history.
+
+    A lead that is created, or recorded, up to `CLOCK_SKEW` after ``as_of`` is scored for that moment: clocks differ.
+    One that is so later was not known at ``as_of``, and has no score.
 
     Parameters
     ----------
@@ -193,25 +210,38 @@ def score_leads(
         Microseconds since 1970 UTC.
     rules : Rules, optional
         ``Rules.of(model.funnel)``, where the same model scores often.
+    latest : ndarray of int64, shape (n_leads,), optional
+        No event may become known later; by default any time will do.
 
     Raises
     ------
     DataError
-        The records break a rule of the data set folder.
+        The records break a rule of the data set folder, or an event is later than ``latest``.
     """
-    tables = check_records(records, rules or Rules.of(model.funnel), int(as_of.max()))
+    rules = rules or Rules.of(model.funnel)
+    tables = check_records(records, rules, int(as_of.max()))
+    if latest is not None:
+        check_latest(records, tables, rules, latest)
     history = build_history(tables, model.funnel)
     place = {lead_id: number for number, lead_id in enumerate(history.ids)}
     lead_id = np.array([id_text(record["lead_id"]) for record in records], object)
     _check_known(lead_id, tables.leads)
-    scored = np.array([row for row, each in enumerate(lead_id) if each in place], np.int64)
-    snapshot = history.at(np.array([place[each] for each in lead_id[scored]], np.int64), as_of[scored])
+    found = np.array([row for row, each in enumerate(lead_id) if each in place], np.int64)
+    lead = np.array([place[each] for each in lead_id[found]], np.int64)
+    moments, known = as_of[found], history.known[lead]
+    not_known_yet = np.empty(0, np.int64)
+    scored = found
+    if (ahead := known > moments).any():
+        in_time = known <= moments + CLOCK_SKEW
+        not_known_yet, scored = found[~in_time], found[in_time]
+        moments, lead = np.where(ahead, known, moments)[in_time], lead[in_time]
+    snapshot = history.at(lead, moments)
     probability = model.predict_proba(snapshot)
     stage = snapshot.steps.stage
     key, before = model.keys(stage, probability)
     grade = model.grades_.grade(key, before)
     flags = lead_flags(model, snapshot)
-    return Scores(model.funnel, lead_id, scored, snapshot, stage, probability, key, before, grade, flags)
+    return Scores(model.funnel, lead_id, scored, not_known_yet, snapshot, stage, probability, key, before, grade, flags)
 
 
 def _check_known(lead_id: Strings, leads: LeadTable) -> None:
@@ -242,11 +272,13 @@ def score_records(model: FunnelModel, records: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     DataError
-        The records break a rule of the data set folder.
+        The records break a rule of the data set folder, or a lead was created or recorded after its ``as_of``.
     """
     as_of = _moments(records)
     sent = [_present(row) for row in records.drop(columns="as_of").to_dict("records")]
     found = score_leads(model, sent, as_of)
+    if len(found.not_known_yet):
+        raise DataError((_not_known_yet(found.lead_id[found.not_known_yet]),))
     stage = np.full(len(records), None, object)
     probability = np.full((len(records), len(model.stages_)), np.nan)
     stage[found.scored] = np.array([*model.funnel.stages, "lost"], object)[found.stage]
@@ -254,6 +286,13 @@ def score_records(model: FunnelModel, records: pd.DataFrame) -> pd.DataFrame:
     scores = pd.DataFrame({"lead_id": found.lead_id, "stage": stage})
     scores[probability_columns(model.funnel)] = probability
     return scores
+
+
+def _not_known_yet(lead_ids: Strings) -> Problem:
+    rule = f"must not lie more than {CLOCK_SKEW // MINUTE} minutes after as_of, nor must recorded_at"
+    fix = "Ask for a later as_of, or leave the leads out: they were not known then"
+    leads = tuple(lead_ids[: SHOWN + 1].tolist())
+    return Problem("leads", "created_at", rule, fix, len(lead_ids), leads)
 
 
 def _moments(records: pd.DataFrame) -> Int64s:

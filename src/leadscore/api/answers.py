@@ -9,11 +9,17 @@ from pydantic import BaseModel, Field
 AsOf = Annotated[str, Field(description="The moment that it is for: all that was known then counts.")]
 ScoredAt = Annotated[str, Field(description="When it was computed.")]
 ModelVersion = Annotated[str, Field(description="Version of the model in the registry.")]
-STAGE = "Where the lead stands; null for one that objects to profiling."
+STAGE = "Where the lead stands; null for one that objects to profiling, or is not known yet."
 FLAGS = (
     "`stale`: long not scored; `fallback`: base rates, because outcomes are too few to learn trees or to judge them; "
     "`no_signal`: base rates, because the trees do no better on later time; `unseen:source`: the lead's value of that "
-    "attribute is new to the model or was too rare to learn; check how it is written."
+    "attribute is new to the model or was too rare to learn; check how it is written; `not_known_yet`: created, or "
+    "recorded, after `as_of`, and so without a score."
+)
+EVENT_FLAGS = (
+    "`dated late`: it took place long ago (`LEADSCORE_LATE_HOURS`) and counts from now on only; load the past with "
+    "`make ingest`, or send its `recorded_at` with a key of the scope `backfill`. `backfilled`: stored with the "
+    "`recorded_at` that was sent."
 )
 
 
@@ -74,14 +80,25 @@ class ScoresAnswer(BaseModel):
     scores: list[Score]
 
 
+class EventDetail(BaseModel):
+    """What else is to be known of one event."""
+
+    event: int = Field(ge=0, description="Its position among the events sent, from 0.")
+    flags: Annotated[tuple[str, ...], Field(description=EVENT_FLAGS)]
+    field: str | None = Field(description="The field that the message is about: of a conflict `lead_id` or `type`.")
+    message: str
+
+
 class EventsAnswer(BaseModel):
     """What became of each event, in the order sent, and the scores of the leads that they are about."""
 
-    received_at: str = Field(description="From then on they are known; not before.")
+    received_at: str = Field(description="From then on they are known; not before, unless they state `recorded_at`.")
     outcomes: list[str] = Field(
-        description="new, changed, repeat (harmless), retracted (taken back before), erased (of an erased lead, not "
-        "stored) or unknown (of a lead that was never sent, not stored)."
+        description="new, changed (of a known lead or `event_id`: what was stored is replaced), repeat (harmless), "
+        "conflict (its `event_id` is that of an event of another lead or type; not stored), retracted (taken back "
+        "before), erased (of an erased lead, not stored) or unknown (of a lead that was never sent, not stored)."
     )
+    details: list[EventDetail] = Field(description="Of those events of which there is more to say; mostly none.")
     scores: list[Score]
 
 

@@ -25,7 +25,29 @@ Text = Annotated[str, Field(max_length=500, pattern=NO_NUL)]
 Name = Annotated[str, Field(min_length=1, max_length=500, pattern=NO_NUL)]
 LeadId = Annotated[Name, Field(description="Name of the lead in the CRM.")]
 Time = Annotated[str, Field(min_length=1, max_length=64, pattern=NO_NUL, description=f"{WRITTEN}.")]
-EventId = Annotated[Name, Field(description="Name of the event in the CRM: with it a repeat is harmless.")]
+EventId = Annotated[
+    Name,
+    Field(
+        description="Name of the event in the CRM, of no other event of any type: with it a repeat is harmless, and "
+        "other contents replace what is stored."
+    ),
+]
+Version = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=2**63 - 1,
+        description="Number of these contents of the `event_id`: contents of a lower one than that stored replace "
+        "nothing.",
+    ),
+]
+RecordedAt = Annotated[
+    Time | None,
+    Field(
+        description="When the CRM knew of it, for events of the past that were not sent then; by default now. Neither "
+        "after now nor before it took place. The key needs the scope `backfill`."
+    ),
+]
 Number = int | float
 # Of a category true is the text "true"; of a number it is refused where it is read.
 Value = bool | Number | Text | None
@@ -118,6 +140,7 @@ class LeadEvent(TypedDict):
     type: Literal["lead"]
     lead_id: LeadId
     created_at: Time
+    recorded_at: NotRequired[RecordedAt]
     attributes: NotRequired[Attributes]
     do_not_score: NotRequired[bool]
 
@@ -130,8 +153,10 @@ class TransitionEvent(TypedDict):
     lead_id: LeadId
     stage: Name
     occurred_at: Time
+    recorded_at: NotRequired[RecordedAt]
     reason: NotRequired[Text | None]
     event_id: NotRequired[EventId | None]
+    version: NotRequired[Version | None]
 
 
 @with_config(STRICT)
@@ -142,10 +167,12 @@ class TouchEvent(TypedDict):
     lead_id: LeadId
     kind: Name
     occurred_at: Time
+    recorded_at: NotRequired[RecordedAt]
     direction: NotRequired[Direction]
     by: NotRequired[By]
     value: NotRequired[Number | None]
     event_id: NotRequired[EventId | None]
+    version: NotRequired[Version | None]
 
 
 @with_config(STRICT)
@@ -157,7 +184,9 @@ class ChangeEvent(TypedDict):
     attribute: Name
     value: NotRequired[Value]
     occurred_at: Time
+    recorded_at: NotRequired[RecordedAt]
     event_id: NotRequired[EventId | None]
+    version: NotRequired[Version | None]
 
 
 @with_config(STRICT)

@@ -13,10 +13,10 @@ from fastapi.security import HTTPBearer
 from leadscore.api.problems import ProblemError
 from leadscore.api.service import service_of
 from leadscore.api.settings import is_loopback
-from leadscore.store import asking, find_key, list_keys
+from leadscore.store import SCOPES, asking, find_key, list_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Set
 
     from fastapi import Request, Response
     from starlette.datastructures import Headers
@@ -59,8 +59,8 @@ class Callers:
     _open: tuple[float, bool] = (float("-inf"), False)
     _buckets: dict[str, _Bucket] = field(default_factory=dict)
 
-    async def check(self, presented: str | None, scope: str, *, at_home: bool) -> None:
-        """Let a caller in, who has a key or, where no key was ever made, calls from this machine.
+    async def check(self, presented: str | None, scope: str, *, at_home: bool) -> Set[str]:
+        """The scopes of a caller, who has a key or, where no key was ever made, calls from this machine.
 
         Parameters
         ----------
@@ -78,7 +78,7 @@ class Callers:
         """
         if at_home and await self._nobody_needs_a_key():
             self._spend(NOBODY)
-            return
+            return frozenset(SCOPES)
         key = None if presented is None else await self._find(presented)
         if key is None:
             self._spend(WRONG)
@@ -86,7 +86,8 @@ class Callers:
             raise ProblemError(HTTPStatus.UNAUTHORIZED, "a valid API key is needed", headers=headers)
         self._spend(key.id)
         if scope not in key.scopes:
-            raise ProblemError(HTTPStatus.FORBIDDEN, f"the API key lacks the scope {scope}")
+            raise lacks(scope)
+        return key.scopes
 
     async def _nobody_needs_a_key(self) -> bool:
         """Whether there are no keys; the service then listens on loopback only."""
@@ -115,6 +116,17 @@ class Callers:
             headers = {"Retry-After": "1"}
             raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", headers=headers)
         bucket.left -= 1
+
+
+def lacks(scope: str, field: str | None = None) -> ProblemError:
+    """A caller's key lacks a scope, which a field of the body may need."""
+    needed = "" if field is None else f", which {field} needs"
+    return ProblemError(HTTPStatus.FORBIDDEN, f"the API key lacks the scope {scope}{needed}")
+
+
+def may(request: Request, scope: str) -> bool:
+    """Whether the caller of a guarded route, who was let in, has another scope, too."""
+    return scope in request.state.scopes
 
 
 def no_keys(store: Store) -> bool:
@@ -159,7 +171,8 @@ async def _check(request: Request, scope: str) -> None:
     held = await BEARER(request) if len(presented) == 1 else None
     at_home = request.client is not None and is_loopback(request.client.host) and _names_loopback(request.headers)
     callers = service_of(request).callers
-    await callers.check(held.credentials if held else None, scope, at_home=at_home and not presented)
+    presented_key = held.credentials if held else None
+    request.state.scopes = await callers.check(presented_key, scope, at_home=at_home and not presented)
 
 
 def _names_loopback(headers: Headers) -> bool:

@@ -51,7 +51,19 @@ REASONS: Example = {
 # By the name of the schema.
 EXAMPLES: dict[str, Example] = {
     "ScoresAnswer": {"scores": [SCORE, CLOSED]},
-    "EventsAnswer": {"received_at": SCORED_AT, "outcomes": ["changed", "new", "repeat"], "scores": [SCORE]},
+    "EventsAnswer": {
+        "received_at": SCORED_AT,
+        "outcomes": ["changed", "new", "conflict"],
+        "details": [
+            {
+                "event": 2,
+                "flags": [],
+                "field": "lead_id",
+                "message": "event_id crm-4711 is that of an event of another lead; not stored",
+            }
+        ],
+        "scores": [SCORE],
+    },
     "LeadsAnswer": {
         "run": {
             "run": 12,

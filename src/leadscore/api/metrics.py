@@ -19,6 +19,7 @@ SECONDS = Histogram(
 )
 LEADS = Counter("leadscore_leads_scored", "Leads scored by requests.", ("route",))
 EVENTS = Counter("leadscore_events", "Events accepted.", ("outcome",))
+FLAGGED = Counter("leadscore_events_flagged", "Events stored that something is to be known of.", ("flag",))
 VERSION = Gauge("leadscore_model_version", "Version of the model in service.", multiprocess_mode="livemostrecent")
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
 

@@ -59,10 +59,19 @@ class ProblemError(HTTPException):
 
 def refused(field: str, rule: str) -> ProblemError:
     """One field of a request breaks a rule."""
-    detail = f"{field[:LONGEST_TEXT]} {rule[:LONGEST_TEXT]}"
-    return ProblemError(
-        HTTPStatus.UNPROCESSABLE_ENTITY, detail, [{"field": field[:LONGEST_TEXT], "rule": rule[:LONGEST_TEXT]}]
-    )
+    return refused_fields([(field, rule)])
+
+
+def refused_fields(broken: Sequence[tuple[str, str]], lead_ids: Sequence[str] = ()) -> ProblemError:
+    """Fields of a request, the rule that each breaks, and where it is said the lead that each is of."""
+    faults: list[dict[str, Any]]
+    faults = [{"field": field[:LONGEST_TEXT], "rule": rule[:LONGEST_TEXT]} for field, rule in broken]
+    for fault, lead_id in zip(faults, lead_ids, strict=False):
+        fault["leads"] = [lead_id[:LONGEST_TEXT]]
+    detail = f"{len(faults)} fields break rules"
+    if len(faults) == 1:
+        detail = f"{faults[0]['field']} {faults[0]['rule']}"
+    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail, faults)
 
 
 def not_now(detail: str) -> ProblemError:
@@ -107,12 +116,13 @@ def of_data(error: DataError) -> ProblemError:
     """What the rules of a data set found in leads that were sent."""
     faults = [
         {
-            "field": f"{each.table}.{each.column}" if each.column else each.table,
+            "field": path,
             "rule": each.rule[:LONGEST_TEXT],
             "rows": each.rows,
             "leads": [lead[:LONGEST_TEXT] for lead in each.leads[:MOST_FAULTS]],
         }
         for each in error.problems
+        for path in each.paths or (f"{each.table}.{each.column}" if each.column else each.table,)
     ]
     return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "the leads break rules of the data", faults)
 

@@ -10,18 +10,20 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 
 from leadscore.api.answers import ScoresAnswer
+from leadscore.api.attributes import unchanging, undeclared
 from leadscore.api.bodies import LeadSent, ScoresAsked  # noqa: TC001 - FastAPI reads them
 from leadscore.api.callers import needs
-from leadscore.api.declared import check_attributes, check_changing
 from leadscore.api.documents import REFUSED
 from leadscore.api.json import JSON
 from leadscore.api.metrics import LEADS
 from leadscore.api.posted import Posted
-from leadscore.api.problems import refused
+from leadscore.api.problems import refused, refused_fields
 from leadscore.api.service import service_of
 from leadscore.api.telling import scores_told, why_told
 from leadscore.api.times import moment
-from leadscore.scoring import score_leads
+from leadscore.history import read_values
+from leadscore.history.line import MINUTE
+from leadscore.scoring import CLOCK_SKEW, score_leads
 from leadscore.store import asking, objecting_of
 
 if TYPE_CHECKING:
@@ -50,15 +52,29 @@ class Asked:
     served: Served
     reasons: bool
 
-    def told(self, scores: Scores, why: Sequence[dict[str, Any] | None]) -> Told:
-        """Their scores, and why, in the order of the records."""
+    @property
+    def latest(self) -> int:
+        """The latest moment at which an event may become known."""
+        return max(self.as_of, self.now) + self.served.rules.future
+
+    def told(self, scores: Scores, why: Sequence[dict[str, Any] | None]) -> Told | Exception:
+        """Their scores, and why, in the order of the records; or what is wrong with them."""
+        if len(scores.not_known_yet):
+            return refused_fields([self._not_known_yet(row) for row in scores.not_known_yet.tolist()])
         return scores_told(scores, self.served, self.as_of, self.now, why)
+
+    def _not_known_yet(self, row: int) -> tuple[str, str]:
+        reader, sent = self.served.rules.readers["leads"]["created_at"], [self.records[row]["created_at"]]
+        created: Any = read_values(reader, "created_at", sent).values
+        field = "created_at" if created[0] > self.as_of + CLOCK_SKEW else "recorded_at"
+        return f"leads.{row}.{field}", f"must not lie more than {CLOCK_SKEW // MINUTE} minutes after as_of"
 
     def alone(self) -> Told | Exception:
         """Their scores, or what is wrong with them."""
         try:
             as_of = np.full(len(self.records), self.as_of)
-            scores = score_leads(self.served.model, self.records, as_of, self.served.rules)
+            latest = np.full(len(self.records), self.latest)
+            scores = score_leads(self.served.model, self.records, as_of, self.served.rules, latest=latest)
             return self.told(scores, why_told(scores, self.served.model, asked=self.reasons))
         except Exception as error:  # noqa: BLE001 - it is this request's own
             return error
@@ -130,8 +146,9 @@ def _scored(crowd: Sequence[Asked]) -> list[Told | Exception]:
     ]
     sizes = [len(each.records) for each in crowd]
     as_of = np.repeat([each.as_of for each in crowd], sizes)
+    latest = np.repeat([each.latest for each in crowd], sizes)
     try:
-        scores = score_leads(crowd[0].served.model, records, as_of, crowd[0].served.rules)
+        scores = score_leads(crowd[0].served.model, records, as_of, crowd[0].served.rules, latest=latest)
         why = why_told(scores, crowd[0].served.model, asked=crowd[0].reasons)
     except Exception:  # noqa: BLE001 - whose fault it was shows when each is alone
         return [each.alone() for each in crowd]
@@ -151,13 +168,18 @@ def _check(leads: list[LeadSent], rules: Rules, most_history: int) -> None:
     """Refuse what the rules of a data set cannot know: leads sent twice, and histories without end."""
     if len({lead["lead_id"] for lead in leads}) < len(leads):
         raise refused("leads.lead_id", "must be sent once")
-    for place, lead in enumerate(leads):
-        check_attributes(lead.get("attributes", {}), rules, f"leads.{place}.attributes")
-        for number, change in enumerate(lead.get("changes", ())):
-            check_changing(change["attribute"], rules, f"leads.{place}.changes.{number}.attribute")
-        if (
-            len(lead.get("transitions", ())) + len(lead.get("touches", ())) + len(lead.get("changes", ()))
-            > most_history
-        ):
-            rule = f"must have at most {most_history} transitions, touches and changes"
-            raise refused(f"leads.{place}", rule)
+    if broken := [each for row, lead in enumerate(leads) for each in _broken(row, lead, rules, most_history)]:
+        raise refused_fields(broken)
+
+
+def _broken(row: int, lead: LeadSent, rules: Rules, most_history: int) -> Iterator[tuple[str, str]]:
+    """Fields of a lead that break a rule, and the rule."""
+    for name in lead.get("attributes", ()):
+        if rule := undeclared(name, rules):
+            yield f"leads.{row}.attributes.{name}", rule
+    for number, change in enumerate(lead.get("changes", ())):
+        if rule := unchanging(change["attribute"], rules):
+            yield f"leads.{row}.changes.{number}.attribute", rule
+    history = (lead.get("transitions", ()), lead.get("touches", ()), lead.get("changes", ()))
+    if sum(map(len, history)) > most_history:
+        yield f"leads.{row}", f"must have at most {most_history} transitions, touches and changes"

@@ -39,6 +39,8 @@ class ServiceSettings(BaseSettings):
         Longest time of a request, its body included; and how long a stop waits for requests under way.
     stale_hours : float
         A stored score whose ``as_of`` is older is flagged ``stale``.
+    late_hours : float
+        An event that took place longer ago, and does not state when it was recorded, is flagged ``dated late``.
     """
 
     model_config = SettingsConfigDict(env_prefix="LEADSCORE_", frozen=True)
@@ -54,6 +56,7 @@ class ServiceSettings(BaseSettings):
     burst_seconds: Annotated[float, Field(gt=0)] = 5.0
     request_seconds: Annotated[float, Field(gt=0)] = 30.0
     stale_hours: Annotated[float, Field(gt=0)] = 48.0
+    late_hours: Annotated[float, Field(gt=0)] = 24.0
 
 
 # Callers of every request are asked.

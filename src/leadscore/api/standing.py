@@ -13,6 +13,7 @@ from leadscore.api.telling import (
     STALE,
     Told,
     every_score,
+    not_known_yet,
     place_of,
     probabilities_told,
     reasons_told,
@@ -73,6 +74,8 @@ class Standing:
     def told(self, stale_before: int) -> Told:
         """The score with its reasons."""
         every = every_score(self.as_of, self.scored_at, str(self.served.version))
+        if len(self.scores.not_known_yet):
+            return not_known_yet(self.lead_id) | every
         if not len(self.scores.scored):
             return unscored(self.lead_id, None) | every
         told = score_told(self.scores, self.served.model, 0, every)
@@ -109,6 +112,8 @@ class Standing:
         before = score_leads(
             self.served.model, [self.record], np.array([self.past[-1].as_of], np.int64), self.served.rules
         )
+        if not len(before.scored):
+            return ()
         was = explain(self.served.model, before.snapshot, self._place)
         return changes(was[0], self._reasons)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 Told = dict[str, Any]
-STALE = "stale"
+STALE, NOT_KNOWN_YET = "stale", "not_known_yet"
 NO_FLAGS = "[]"
 
 
@@ -36,8 +36,9 @@ def scores_told(scores: Scores, served: Served, as_of: int, scored_at: int, why:
     """
     every = every_score(as_of, scored_at, str(served.version))
     open_, closed, lists = [], [], {HANDOFF: 0, WIN: 0}
+    moments = scores.snapshot.as_of.tolist()
     for place in np.lexsort((scores.lead_id[scores.scored], -scores.key, ~scores.before)).tolist():
-        told = score_told(scores, served.model, place, every)
+        told = score_told(scores, served.model, place, every | {"as_of": written(moments[place])})
         if told["closed"]:
             closed.append(told)
             continue
@@ -109,6 +110,11 @@ def unscored(lead_id: str, stage: str | None) -> Told:
         "flags": [],
         "reasons": None,
     }
+
+
+def not_known_yet(lead_id: str) -> Told:
+    """A lead of the store that was created, or recorded, after the moment that it would be scored for."""
+    return unscored(lead_id, None) | {"do_not_score": False, "flags": [NOT_KNOWN_YET]}
 
 
 def kept_told(row: Any, model: FunnelModel, stale_before: int) -> Told:

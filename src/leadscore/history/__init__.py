@@ -11,7 +11,7 @@ from leadscore.config import FILE, read_funnel
 from leadscore.history.build import build_history
 from leadscore.history.history import History
 from leadscore.history.line import DAY, HOUR
-from leadscore.history.reading import Rules, check_records, check_tables, read_tables
+from leadscore.history.reading import Rules, check_latest, check_records, check_tables, read_tables, read_values
 from leadscore.history.snapshot import Snapshot
 from leadscore.history.vocabulary import MISSING, OTHER, Vocabulary, canonical_names, kinds_of, names_of
 
@@ -30,12 +30,14 @@ __all__ = [
     "Vocabulary",
     "build_history",
     "canonical_names",
+    "check_latest",
     "check_records",
     "check_tables",
     "kinds_of",
     "names_of",
     "read_history",
     "read_tables",
+    "read_values",
 ]
 
 

@@ -29,7 +29,8 @@ Float64s = npt.NDArray[np.float64]
 Strings = npt.NDArray[np.object_]
 
 SECOND = 1_000_000
-HOUR = 3_600 * SECOND
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 # An array: numpy takes longer to convert a Python number than to divide the columns of one lead by it.
 ONE_DAY: Float64s = np.array(float(DAY))

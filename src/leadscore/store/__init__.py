@@ -14,7 +14,7 @@ from leadscore.store.histories import read_numbered, read_store
 from leadscore.store.lists import After, Wanted, list_page, listed_rows, published_run, run_of
 from leadscore.store.publication import begin_run, publish, stage, sweep
 from leadscore.store.records import records_of
-from leadscore.store.relisting import PastScore, Runs, open_runs, relist, score_history, unlist
+from leadscore.store.relisting import PastScore, Runs, listed_scores, open_runs, relist, score_history, unlist
 from leadscore.store.scored import ScoredLeads
 from leadscore.store.settings import stored_funnel, stored_known_until
 
@@ -51,6 +51,7 @@ __all__ = [
     "list_keys",
     "list_page",
     "listed_rows",
+    "listed_scores",
     "object_to_scoring",
     "objecting_of",
     "open_runs",

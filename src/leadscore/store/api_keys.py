@@ -20,7 +20,7 @@ from leadscore.store.schema import api_keys
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SCOPES = ("score", "read", "write", "erase")
+SCOPES = ("score", "read", "write", "erase", "backfill")
 SALT_BYTES, HASH_BYTES = 16, 32
 
 _FIND = sa.select(api_keys).where(api_keys.c.id == sa.bindparam("key_id"))
@@ -43,7 +43,8 @@ class Key:
     id : str
         Its public part.
     scopes : frozenset of str
-        What its holder may do: of ``score``, ``read``, ``write`` and ``erase``.
+        What its holder may do: of ``score``, ``read``, ``write``, ``erase`` and, beside ``write``, ``backfill``: state
+        when an event became known.
     note : str
         Whose it is.
     created_at, revoked_at : int

@@ -15,6 +15,7 @@ from leadscore.history.reading import Rules
 from leadscore.history.reading.canonical import as_text
 from leadscore.history.reading.check import check_changes, check_leads, check_touches, check_transitions, odd_times
 from leadscore.history.reading.faults import Faults
+from leadscore.history.reading.future import far_ahead
 from leadscore.history.reading.parts import whole
 from leadscore.history.reading.quarantine import set_aside
 from leadscore.history.reading.source import ArrowSource, open_source
@@ -94,6 +95,7 @@ def check_folder(
     aside: dict[TableName, tuple[Source, Faults]] = {}
     found: dict[TableName, CheckedTable] = {}
     ids: LeadIds | None = None
+    checked: Checked[Any]
     whole_tables = True
     for table in TABLES:
         if table == "changes" and not rules.changing:
@@ -103,13 +105,13 @@ def check_folder(
             if source is None:
                 fix = f"Add it, or say in [tables.{table}] where it is"
                 raise DataError((Problem(table, "", "table is missing", fix),))
-            checked: Checked[Any]
             if table == "leads":
                 checked, ids = check_leads(source, rules)
             else:
                 checked = _check(table, source, rules, ids)
             found[table], faults = _kept(source, rules, checked)
             warnings += odd_times({table: checked}, rules)
+            warnings += _far_ahead(table, checked, ids, micros(until), rules)
         except DataError as error:
             problems += error.problems
             whole_tables = False
@@ -124,6 +126,14 @@ def check_folder(
     for warning in warnings:
         log.warning("%s", warning)
     return found, micros(until)
+
+
+def _far_ahead(
+    table: TableName, checked: Checked[Any], ids: LeadIds | None, until: int, rules: Rules
+) -> tuple[str, ...]:
+    if checked.rows is None or ids is None:
+        return ()
+    return far_ahead(table, checked.rows, ids.good, until, rules.future)
 
 
 def _check(table: TableName, source: Source, rules: Rules, ids: LeadIds | None) -> Checked[Any]:

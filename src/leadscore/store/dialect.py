@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from leadscore.store.schema import KEY_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -65,6 +67,18 @@ def among(column: sa.Column[Any], name: str, dialect: str) -> sa.ColumnElement[b
         return column == sa.any_(sa.bindparam(name, type_=postgresql.ARRAY(column.type)))
     each = sa.func.json_each(sa.bindparam(name, type_=sa.JSON)).table_valued("value")
     return column.in_(sa.select(each.c.value))
+
+
+def keys_among(column: sa.Column[bytes], name: str, dialect: str) -> sa.ColumnElement[bool]:
+    """Whether a key is among those of one parameter: a list for PostgreSQL, for SQLite one key behind the other."""
+    if dialect == "postgresql":
+        return column == sa.any_(sa.bindparam(name, type_=postgresql.ARRAY(sa.LargeBinary)))
+    keys = sa.bindparam(name, type_=sa.LargeBinary)
+    first: sa.Select[tuple[int]] = sa.select(sa.literal_column("1", sa.Integer).label("begin"))
+    begins = first.cte(f"{name}_begins", recursive=True)
+    following = begins.c.begin + KEY_BYTES
+    begins = begins.union_all(sa.select(following).where(following < sa.func.length(keys)))
+    return column.in_(sa.select(sa.func.substr(keys, begins.c.begin, KEY_BYTES)))
 
 
 def rows_among(

@@ -10,12 +10,10 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from leadscore.store.schema import EVENTS
+from leadscore.store.schema import EVENTS, KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
-
-KEY_BYTES = 16
 
 
 def key_of_id(table: str, event_id: str) -> bytes:

@@ -1,4 +1,8 @@
-"""What can be said to the store of leads and their events. Times are microseconds since 1970 UTC."""
+"""What can be said to the store of leads and their events. Times are microseconds since 1970 UTC.
+
+``recorded_at`` is given where a caller may state when an event became known; else that is when it was received.
+``version`` is the sender's number of the contents of an event with an ``event_id``: an older one replaces nothing.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +22,21 @@ class Lead:
     created_at: int
     attributes: dict[str, float | str | None] = field(default_factory=dict)
     do_not_score: bool = False
+    recorded_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A lead entering a stage."""
+    """A lead entering a stage; ``whole_day`` where ``occurred_at`` is the end of a day of which no time is known."""
 
     lead_id: str
     stage: str
     occurred_at: int
     reason: str | None = None
     event_id: str | None = None
+    recorded_at: int | None = None
+    version: int | None = None
+    whole_day: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,8 @@ class Touch:
     by: str | None = None
     value: float | None = None
     event_id: str | None = None
+    recorded_at: int | None = None
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,8 @@ class Change:
     value: float | str | None
     occurred_at: int
     event_id: str | None = None
+    recorded_at: int | None = None
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +92,7 @@ class Outcome(StrEnum):
     NEW = "new"
     CHANGED = "changed"
     REPEAT = "repeat"
+    CONFLICT = "conflict"  # its event_id names an event of another lead, or of another type; not stored
     RETRACTED = "retracted"  # taken back before; it stays away
     ERASED = "erased"  # of an erased lead
     UNKNOWN = "unknown"  # of a lead that is not there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,13 @@ from leadscore.history import Rules, build_history
 from leadscore.history.cores import on_all_cores
 from leadscore.history.reading.canonical import cell_text
 from leadscore.history.reading.columns import encoded
+from leadscore.history.reading.future import all_far_ahead
 from leadscore.history.reading.parts import Part, joined, whole
 from leadscore.history.tables import ChangeTable, Coded, LeadTable, Tables, TouchTable, TransitionTable
 from leadscore.store.arrow import arrow_reader, row_reader
 from leadscore.store.connection import reading
 from leadscore.store.dialect import rows_among
-from leadscore.store.schema import changes, leads, touches, transitions
+from leadscore.store.schema import EVENTS, changes, leads, touches, transitions
 from leadscore.store.settings import stored_funnel, stored_known_until
 
 if TYPE_CHECKING:
@@ -86,7 +88,29 @@ def read_numbered(store: Store, funnel: Funnel, known_until: int) -> tuple[Histo
 
 def _read_all(store: Store, funnel: Funnel, known_until: int) -> tuple[Tables, Int64s]:
     with arrow_reader(store) as query:
-        return _tables(query, None, known_until, funnel, store.engine.dialect.name)
+        tables, number = _tables(query, None, known_until, funnel, store.engine.dialect.name)
+        warnings = (*all_far_ahead(tables, Rules.of(funnel).future), *_backfilled(query))
+        return replace(tables, warnings=warnings), number
+
+
+def _backfilled(query: Query) -> tuple[str, ...]:
+    """A warning where API callers stated when rows became known."""
+    counted: list[sa.Select[Any]] = [
+        sa.select(sa.literal_column(f"'{table.name}'").label("name"), sa.func.count().label("n_rows"))
+        .select_from(table)
+        # As the index has it: SQLAlchemy would compare it with 1, and SQLite would read the whole table.
+        .where(sa.text("backfilled"))
+        for table in (leads, *EVENTS.values())
+    ]
+    rows = _table(chain.from_iterable(query(sa.select(sa.union_all(*counted).subquery()))))
+    counts = dict(zip(rows["name"].to_pylist(), rows["n_rows"].to_pylist(), strict=True))
+    found = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    if not found:
+        return ()
+    return (
+        f"back-filled by the API: {found}; when they became known is what callers with the scope backfill stated, and "
+        "was not observed. If it is wrong, models learn from the future",
+    )
 
 
 def _tables(query: Query, some: list[int] | None, until: int, funnel: Funnel, dialect: str) -> tuple[Tables, Int64s]:

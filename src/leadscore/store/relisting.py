@@ -14,7 +14,7 @@ from leadscore.store.dialect import among, insert
 from leadscore.store.schema import listed, runs, scores
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from leadscore.store.scored import ScoredLeads
 
@@ -78,11 +78,14 @@ def open_runs(connection: sa.Connection) -> Runs:
     return Runs(of_state.get(PUBLISHED), of_state.get(STAGING), max((each.as_of for each in found), default=0))
 
 
-def relist(connection: sa.Connection, to: Runs, scored: ScoredLeads) -> None:
+def relist(
+    connection: sa.Connection, to: Runs, scored: ScoredLeads, before: Mapping[int, sa.RowMapping] | None = None
+) -> None:
     """Put scores of leads that are scored anew in the place of those in the lists; ranks stay.
 
-    What they replace in the list in force goes to the history of scores. A score that is of an earlier moment than
-    the one listed replaces nothing and goes to the history itself, as does every score while there is no list.
+    What they replace in the list in force goes to the history of scores, unless it is of a later moment: nobody can
+    know that yet. A score that is of an earlier moment than a list replaces nothing and goes to the history itself, as
+    does every score while there is no list.
 
     Parameters
     ----------
@@ -92,21 +95,31 @@ def relist(connection: sa.Connection, to: Runs, scored: ScoredLeads) -> None:
         Of `open_runs` in the same transaction.
     scored : ScoredLeads
         Of leads that are in the store and do not object.
+    before : mapping of int to RowMapping, optional
+        Of `listed_scores` for these leads, where they were read before.
     """
     new = scored.rows()
     if not new:
         return
     dialect = connection.dialect.name
-    before: dict[int, sa.RowMapping] = {}
-    if to.published is not None:
-        wanted = {"run": to.published, "leads": [row["lead"] for row in new]}
-        before = {row["lead"]: row for row in connection.execute(rows_of_run(dialect), wanted).mappings()}
+    if before is None:
+        before = listed_scores(connection, to, [row["lead"] for row in new])
     past = [_past(row, before.get(row["lead"]), to) for row in new]
     if kept := [row for row in past if row is not None]:
         connection.execute(_KEEP, kept)
+    current = [row for row in new if row["as_of"] >= to.as_of]
     for run in (to.published, to.staging):
-        if run is not None:
-            connection.execute(_relisted(dialect), [row | {"run": run} for row in new])
+        if run is not None and current:
+            connection.execute(_relisted(dialect), [row | {"run": run} for row in current])
+
+
+def listed_scores(connection: sa.Connection, to: Runs, numbers: Sequence[int]) -> dict[int, sa.RowMapping]:
+    """The scores of some leads in the list in force, by the lead's number in the store."""
+    if to.published is None:
+        return {}
+    wanted = {"run": to.published, "leads": list(numbers)}
+    found = connection.execute(rows_of_run(connection.dialect.name), wanted)
+    return {row["lead"]: row for row in found.mappings()}
 
 
 def unlist(connection: sa.Connection, numbers: Sequence[int]) -> None:
@@ -134,9 +147,11 @@ def score_history(connection: sa.Connection, lead: int, *, since: int = 0) -> li
 
 def _past(new: dict[str, Any], before: sa.RowMapping | None, to: Runs) -> dict[str, Any] | None:
     """What goes to the history: the score replaced, or the new one where it is listed nowhere."""
-    if before is not None and new["as_of"] >= before["as_of"]:
-        return {name: before[name] for name in ("lead", *SCORE)}
-    return None if before is None and to.published is not None else {name: new[name] for name in ("lead", *SCORE)}
+    if to.published is None or new["as_of"] < to.as_of:
+        return {name: new[name] for name in ("lead", *SCORE)}
+    if before is None or before["as_of"] > new["as_of"]:
+        return None
+    return {name: before[name] for name in ("lead", *SCORE)}
 
 
 def some_of_run(dialect: str) -> sa.ColumnElement[bool]:
@@ -155,9 +170,7 @@ def _relisted(dialect: str) -> sa.TextClause:
     statement = insert(listed, dialect).values({column.name: sa.bindparam(column.name) for column in listed.c})
     said = statement.excluded
     new = {column.name: said[column.name] for column in listed.c if column.name not in {"rank", "lead", "run"}}
-    statement = statement.on_conflict_do_update(
-        index_elements=[listed.c.lead, listed.c.run], set_=new, where=said.as_of >= listed.c.as_of
-    )
+    statement = statement.on_conflict_do_update(index_elements=[listed.c.lead, listed.c.run], set_=new)
     # As text: what is to be done about a conflict SQLAlchemy compiles anew each time, as slow as a lead is scored.
     plain = postgresql if dialect == "postgresql" else sqlite
     return sa.text(str(statement.compile(dialect=plain.dialect(paramstyle="named"))))

@@ -21,7 +21,8 @@ metadata = sa.MetaData(naming_convention=NAMES)
 # SQLite numbers rows by itself only where the primary key is an INTEGER.
 Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 Moment = sa.BigInteger
-Key = sa.LargeBinary(16)
+KEY_BYTES = 16
+Key = sa.LargeBinary(KEY_BYTES)
 
 
 def _numbered(name: str) -> sa.Column[int]:
@@ -88,6 +89,14 @@ touches = _events(
 )
 changes = _events("changes", sa.Column("attribute", sa.Text, nullable=False), sa.Column("value", sa.Text))
 EVENTS = {table.name: table for table in (transitions, touches, changes)}
+# Few rows are: they are counted without reading the table.
+for _table in (leads, *EVENTS.values()):
+    sa.Index(
+        f"ix_{_table.name}_backfilled",
+        next(iter(_table.primary_key)),
+        sqlite_where=_table.c.backfilled,
+        postgresql_where=_table.c.backfilled,
+    )
 
 # Taken back by its event_id: it stays away when it is sent or imported again.
 retracted = sa.Table(

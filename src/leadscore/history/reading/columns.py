@@ -88,14 +88,10 @@ class Reader:
     plain : callable
         Of a few Python values, to what ``column`` would make of them; raises `plain.NotPlain` where a value is not
         written plainly or breaks a rule, so that ``column`` is asked.
-    canonical : callable, optional
-        Of a value that breaks no rule, to the number or text that the store keeps of it; None where it is missing.
-        Values that mean the same to ``column`` are kept as the same.
     """
 
     column: ColumnReader
     plain: Callable[[list[Any]], Any]
-    canonical: Callable[[Any], float | str | None] | None = None
 
     def __call__(self, name: str, column: pa.Array) -> Read:
         """Read a whole column."""
@@ -144,7 +140,7 @@ def number(largest: float) -> Reader:
             ),
         )
 
-    return Reader(read, partial(plain.numbers, largest=largest), _canonical_number)
+    return Reader(read, partial(plain.numbers, largest=largest))
 
 
 def category(*, required: bool = False) -> Reader:
@@ -154,7 +150,7 @@ def category(*, required: bool = False) -> Reader:
         coded = encoded(column)
         return Read(coded, (bad(name, NOT_EMPTY, column, coded.codes < 0),) if required else ())
 
-    return Reader(read, partial(plain.categories, required=required), category_text)
+    return Reader(read, partial(plain.categories, required=required))
 
 
 def choice(rule: Rule, codes: dict[str, int], *, missing: int | None = None, any_case: bool = False) -> Reader:
@@ -175,7 +171,7 @@ def choice(rule: Rule, codes: dict[str, int], *, missing: int | None = None, any
             faults.append(bad(name, NOT_EMPTY, column, coded.codes < 0))
         return Read(code[np.where(place < 0, len(codes), place)], tuple(faults))
 
-    return Reader(read, partial(plain.choices, codes=any_word, any_case=any_case), category_text)
+    return Reader(read, partial(plain.choices, codes=any_word, any_case=any_case))
 
 
 def stage(funnel: Funnel) -> Reader:
@@ -189,8 +185,7 @@ def stage(funnel: Funnel) -> Reader:
 
 def direction() -> Reader:
     """Reader of directions: 0 not said, 1 inbound, 2 outbound."""
-    reader = choice(DIRECTION, DIRECTIONS, missing=0, any_case=True)
-    return replace(reader, canonical=_canonical_direction)
+    return choice(DIRECTION, DIRECTIONS, missing=0, any_case=True)
 
 
 def boolean() -> Reader:
@@ -316,11 +311,3 @@ def _floats(column: pa.Array) -> tuple[Float64s, Bools]:
 def _is_number(column: pa.Array) -> bool:
     # True is no number, though Arrow would make 1 of it.
     return any(check(column.type) for check in (pa.types.is_integer, pa.types.is_floating, pa.types.is_null))
-
-
-def _canonical_number(value: Any) -> float | None:
-    return None if value is None or value == "" else float(value)
-
-
-def _canonical_direction(value: Any) -> str | None:
-    return DIRECTION_NAMES[DIRECTIONS[value.lower()]] if value else None

@@ -12,8 +12,9 @@ import pyarrow as pa
 from leadscore.config import TABLES
 from leadscore.errors import SHOWN, DataError, Problem
 from leadscore.history.reading.canonical import InexactIdError, cell_text, id_text
-from leadscore.history.reading.columns import ID_RULES
+from leadscore.history.reading.columns import ID_RULES, Read
 from leadscore.history.reading.faults import Fault, Faults, Rule
+from leadscore.history.reading.plain import NotPlain
 from leadscore.history.reading.read import Reading
 from leadscore.history.reading.rules import OPTIONAL, REQUIRED
 from leadscore.history.reading.source import ArrowSource
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from leadscore.config import TableName
+    from leadscore.history.reading.columns import Reader
     from leadscore.history.reading.rules import Rules
     from leadscore.history.tables import Tables
 
@@ -135,3 +137,11 @@ def _bad_ids(table: TableName, columns: Mapping[str, list[Any]]) -> tuple[Proble
                 named = _named([columns["lead_id"][row]])
                 faults.add(Fault(name, ID_RULES[error.fault], np.array([row]), (str(value),), named))
     return faults.problems()
+
+
+def read_values(reader: Reader, name: str, values: list[Any]) -> Read:
+    """Values of one column as records hold them, and which of them break a rule."""
+    try:
+        return Read(reader.plain(values))
+    except NotPlain:
+        return reader(name, _array(name, values))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pyarrow as pa
 from leadscore.config import TABLES
 from leadscore.errors import ConfigError, DataError, Problem
 from leadscore.history.reading.check import check_changes, check_leads, check_touches, check_transitions, odd_times
+from leadscore.history.reading.future import all_far_ahead
 from leadscore.history.reading.quarantine import set_aside
 from leadscore.history.reading.rules import REQUIRED, Rules
 from leadscore.history.reading.source import ArrowSource, open_source
@@ -173,7 +174,9 @@ class Reading:
         rows: dict[str, Any] = {table: each.rows for table, each in self.checked.items()}
         if problems and (whole or not quarantine or not len(rows["leads"].ids)):
             raise DataError(problems)
-        return Tables(**({"changes": {}} | rows), known_until=self.until, warnings=odd_times(self.checked, self.rules))
+        tables = Tables(**({"changes": {}} | rows), known_until=self.until)
+        odd = (*odd_times(self.checked, self.rules), *all_far_ahead(tables, self.rules.future))
+        return replace(tables, warnings=odd)
 
     def report(self) -> None:
         """One log line per table, and one per thing that was left out."""

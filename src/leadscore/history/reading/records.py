@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leadscore.errors import ConfigError
+from leadscore.errors import SHOWN, ConfigError, DataError, Problem
+from leadscore.history.line import DAY
+from leadscore.history.reading.future import FIX
 from leadscore.history.reading.likely_causes import same_to_the_eye
-from leadscore.history.reading.odd import EVENTS, given_values, read_as_tables, values_of
+from leadscore.history.reading.odd import EVENTS, given_values, read_as_tables, read_values, values_of
 from leadscore.history.reading.plain import NotPlain, ids, texts
 from leadscore.history.reading.times import NO_TIME
 from leadscore.history.tables import ChangeTable, Coded, LeadTable, Tables, TouchTable, TransitionTable, recorded_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from leadscore.config import TableName
     from leadscore.history.line import Int64s
@@ -164,3 +166,45 @@ def _changes(events: list[Row], lead: Int64s, rules: Rules) -> dict[str, ChangeT
         recorded = _recorded(some, occurred, readers)
         tables[name] = ChangeTable(lead[at], occurred, _known(occurred, recorded), value, recorded)
     return tables
+
+
+def check_latest(records: Sequence[Row], tables: Tables, rules: Rules, latest: Int64s) -> None:
+    """Refuse records with an event that is known only after ``latest``.
+
+    Parameters
+    ----------
+    records : sequence of mapping
+        As of `check_records`, whose result are the ``tables``.
+    latest : ndarray of int64, shape (n_leads,)
+        Of each record, in microseconds since 1970 UTC.
+
+    Raises
+    ------
+    DataError
+        It names each event.
+    """
+    late = np.zeros(len(records), np.bool_)
+    earliest = latest.min()
+    happened: list[TransitionTable | TouchTable | ChangeTable] = [tables.transitions, tables.touches]
+    for each in (*happened, *tables.changes.values()):
+        if each.known.max(initial=earliest) > earliest:
+            late[each.lead[each.known > latest[each.lead]]] = True
+    if late.any():
+        raise DataError(tuple(_problems(records, rules, latest, np.flatnonzero(late).tolist())))
+
+
+def _problems(records: Sequence[Row], rules: Rules, latest: Int64s, late: Sequence[int]) -> Iterator[Problem]:
+    days = rules.future // DAY
+    for table in EVENTS:
+        for name in ("occurred_at", "recorded_at"):
+            places = {
+                f"leads.{row}.{table}.{number}.{name}": str(records[row]["lead_id"])
+                for row in late
+                for number, event in enumerate(records[row].get(table) or ())
+                if event.get(name) is not None
+                and read_values(rules.readers[table][name], name, [event[name]]).values[0] > latest[row]  # type: ignore[index]
+            }
+            if places:
+                rule = f"must not lie more than {days} days ahead"
+                leads = tuple(dict.fromkeys(places.values()))[: SHOWN + 1]
+                yield Problem(table, name, rule, FIX, len(places), leads, tuple(places))

@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow as pa
 
 from leadscore.errors import ConfigError, Problem
+from leadscore.history.line import DAY
 from leadscore.history.reading import columns as read
-from leadscore.history.reading.canonical import category_text
 from leadscore.history.reading.faults import did_you_mean
 from leadscore.history.reading.times import DATE_LENGTH, Clock, are_dates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from leadscore.config import Attributes, Funnel, TableName, Times
     from leadscore.history.line import Bools
@@ -67,6 +67,8 @@ class Rules:
         How to read each column but ``lead_id``, and ``value`` of ``changes``.
     changing : dict of str to Reader
         How to read the values of each attribute that the funnel declares to change.
+    future : int
+        How far a time may lie ahead, in microseconds.
     whole_days : frozenset of str
         Columns, as ``table.column``, whose times the funnel declares to mean a day.
     """
@@ -74,6 +76,7 @@ class Rules:
     attributes: tuple[str, ...]
     readers: dict[TableName, dict[str, Reader]]
     changing: dict[str, Reader]
+    future: int
     whole_days: frozenset[str] = frozenset()
 
     @classmethod
@@ -101,7 +104,8 @@ class Rules:
             "changes": {"attribute": read.category(required=True)},
         }
         readers = {table: _times(table, funnel.time) | columns for table, columns in own.items()}
-        return cls(tuple(fixed), readers, _attributes(funnel.changes), frozenset(funnel.time.whole_days))
+        whole_days = frozenset(funnel.time.whole_days)
+        return cls(tuple(fixed), readers, _attributes(funnel.changes), funnel.time.future_days * DAY, whole_days)
 
     def of_table(self, table: TableName, leads: LeadIds | None = None) -> dict[str, ColumnReader]:
         """How to read each column of a table whose rows belong to ``leads``."""
@@ -119,23 +123,6 @@ class Rules:
         if "transitions.occurred_at" in self.whole_days:
             return [True] * len(occurred_at)
         return [type(each) is str and len(each) == DATE_LENGTH for each in occurred_at]
-
-    def canonical(self, table: TableName, row: Mapping[str, Any]) -> dict[str, Any]:
-        """A row that breaks no rule, each value as the store keeps it; ids and times stay as they are.
-
-        Of ``leads`` the row is the attributes alone.
-        """
-        readers = self.readers[table]
-        if table == "changes":
-            readers = readers | {"value": self.changing[row["attribute"]]}
-        kept = dict(row)
-        for name, value in row.items():
-            reader = readers.get(name)
-            if reader is not None and reader.canonical is not None:
-                kept[name] = reader.canonical(value)
-            elif name in NOTED[table]:
-                kept[name] = category_text(value)
-        return kept
 
     def columns(self, source: Source, faults: Faults) -> dict[str, str]:
         """The source's name of each of our columns that it has; what is missing is a problem of the table."""

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from leadscore.history.line import DAY, HOUR, SECOND
+from leadscore.history.line import DAY, HOUR, MINUTE, SECOND
 from leadscore.history.reading.plain import NotPlain
 from leadscore.history.zone import EPOCH, micros, utc_offset
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from leadscore.config import Times
     from leadscore.history.line import Bools, Int8s, Int64s
-
-MINUTE = 60 * SECOND
 
 # What a value was written as.
 MISSING, UNREADABLE, DATE, NAIVE, ZONED, OUTSIDE = range(6)

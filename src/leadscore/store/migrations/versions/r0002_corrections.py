@@ -9,6 +9,7 @@ revision = "0002"
 down_revision = "0001"
 
 EVENTS = ("transitions", "touches", "changes")
+KEYS = {"leads": "lead"} | dict.fromkeys(EVENTS, "id")
 
 
 def upgrade() -> None:
@@ -21,10 +22,15 @@ def upgrade() -> None:
     op.add_column("leads", sa.Column("gone_at", sa.BigInteger()))
     op.add_column("leads", _flag("incomplete"))
     op.add_column("leads", _flag("backfilled"))
+    for table, key in KEYS.items():
+        where = sa.table(table, sa.column("backfilled", sa.Boolean())).c.backfilled
+        op.create_index(f"ix_{table}_backfilled", table, [key], sqlite_where=where, postgresql_where=where)
 
 
 def downgrade() -> None:
     """Drop them."""
+    for table in KEYS:
+        op.drop_index(f"ix_{table}_backfilled", table)
     for name in ("gone_at", "incomplete", "backfilled"):
         op.drop_column("leads", name)
     op.drop_column("transitions", "whole_day")
