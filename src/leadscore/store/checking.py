@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from leadscore.errors import ConfigError, DataError, Problem
 from leadscore.history.reading import Rules
 from leadscore.history.reading.check import check_changes, check_leads, check_touches, check_transitions
 from leadscore.history.reading.columns import as_text
+from leadscore.history.reading.delivered import check_delivered_once
 from leadscore.history.reading.faults import Faults
 from leadscore.history.reading.parts import whole
 from leadscore.history.reading.quarantine import set_aside
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from leadscore.history.reading.check import Checked
     from leadscore.history.reading.rules import LeadIds
     from leadscore.history.reading.source import Source
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class CheckedTable:
         The rows to be stored: those that break no rule, of attributes that are declared.
     rules : Rules
         How to read them.
+    dropped : int
+        How many rows repeat an event, or were replaced by a row that was recorded later.
     """
 
     table: TableName
@@ -54,6 +60,7 @@ class CheckedTable:
     columns: dict[str, str]
     kept: Bools
     rules: Rules
+    dropped: int = 0
 
     @property
     def path(self) -> Path | None:
@@ -103,7 +110,9 @@ def check_folder(
                 checked, ids = check_leads(source, rules)
                 found[table], faults = _kept(source, rules, checked)
             else:
-                found[table], faults = _kept(source, rules, _check(table, source, rules, ids))
+                events = _check(table, source, rules, ids)
+                check_delivered_once(source, rules, events, funnel)
+                found[table], faults = _kept(source, rules, events)
         except DataError as error:
             problems += error.problems
             whole_tables = False
@@ -135,7 +144,10 @@ def _kept(source: Source, rules: Rules, checked: Checked[Any]) -> tuple[CheckedT
     reason = source.renamed.get("reason", "reason")
     if table == "transitions" and reason in source.columns:
         columns["reason"] = reason
-    found = CheckedTable(table, source, columns, faults.kept(checked.n_rows), rules)
+    found = CheckedTable(table, source, columns, faults.kept(checked.n_rows), rules, len(checked.dropped))
+    found.kept[checked.dropped] = False
+    for warning in checked.warnings:
+        log.warning("%s", warning)
     if table == "changes" and not faults.whole:
         declared = pa.array(list(rules.changing), pa.string())
         named = [np.empty(0, np.bool_)]

@@ -11,6 +11,7 @@ import pyarrow as pa
 from leadscore.config import TABLES
 from leadscore.errors import ConfigError, DataError, Problem
 from leadscore.history.reading.check import check_changes, check_leads, check_touches, check_transitions
+from leadscore.history.reading.delivered import check_delivered_once
 from leadscore.history.reading.quarantine import set_aside
 from leadscore.history.reading.rules import REQUIRED, Rules
 from leadscore.history.reading.source import ArrowSource, open_source
@@ -79,6 +80,8 @@ def read_tables(
                 reading.problems[table] = (_missing(table, funnel),)
             else:
                 reading.check(table, source)
+                if table != "leads":
+                    check_delivered_once(source, reading.rules, reading.checked[table], funnel)
         except DataError as error:
             reading.problems[table] = error.problems
     tables = reading.tables(quarantine=quarantine)
@@ -173,7 +176,8 @@ class Reading:
         rows: dict[str, Any] = {table: each.rows for table, each in self.checked.items()}
         if problems and (whole or not quarantine or not len(rows["leads"].ids)):
             raise DataError(problems)
-        return Tables(**({"changes": {}} | rows), known_until=self.until)
+        warnings = tuple(warning for each in self.checked.values() for warning in each.warnings)
+        return Tables(**({"changes": {}} | rows), known_until=self.until, warnings=warnings)
 
     def report(self) -> None:
         """One log line per table, and one per thing that was left out."""
@@ -181,6 +185,10 @@ class Reading:
             log.info("read %s: %s rows, %s leads", table, f"{each.n_rows:,}", f"{each.n_leads():,}")
             if each.repeats:
                 log.info("%s: %s rows repeat another and count once", table, f"{each.repeats:,}")
+            if each.corrected:
+                log.info("%s: of %s events the row recorded last replaces others", table, f"{each.corrected:,}")
+            for warning in each.warnings:
+                log.warning("%s", warning)
             if each.ignored:
                 log.info(
                     "changes: %s rows not used, of attributes that [changes] does not declare",
