@@ -26,7 +26,8 @@ class Stays:
     stage : ndarray of int64, shape (n_stays,)
         Code of the stage.
     begin, end : ndarray of int64, shape (n_stays,)
-        From when to when it was known; ``end`` of the last stay is a microsecond after ``known_until``.
+        From when to when it was known; ``end`` of the last stay is when the lead left the CRM, or a microsecond after
+        ``known_until``.
     """
 
     lead: Int64s
@@ -43,7 +44,7 @@ class Stays:
 
 
 def open_stays(history: History) -> Stays:
-    """All stays in open stages, from the moment the lead was known, up to ``known_until``."""
+    """All stays in open stages, from the moment the lead was known, until it left the CRM or ``known_until``."""
     steps = history.steps
     every_lead = np.arange(len(history))
     # Each lead's stays: one in the first stage before its first step, then one per step.
@@ -56,12 +57,17 @@ def open_stays(history: History) -> Stays:
     end[np.append(lead[1:] != lead[:-1], True)[: len(lead)]] = history.known_until + 1
     begin = np.maximum(begin, history.known[lead])
     end = np.minimum(end, history.known_until + 1)
+    if history.gone is not None:
+        end = np.minimum(end, history.gone[lead])
     win = len(history.funnel.stages) - 1
     return Stays(lead, stage, begin, end).of((stage < win) & (begin < end))
 
 
 def open_leads(history: History, as_of: int) -> Snapshot:
-    """The leads that are known and neither won nor lost at ``as_of``, in order of ``lead_id``."""
-    lead = np.flatnonzero(history.known <= as_of)
+    """The leads that are in the CRM and neither won nor lost at ``as_of``, in order of ``lead_id``."""
+    there = history.known <= as_of
+    if history.gone is not None:
+        there &= history.gone > as_of
+    lead = np.flatnonzero(there)
     snapshot = history.at(lead, np.full(len(lead), as_of))
     return snapshot[np.flatnonzero(snapshot.steps.stage < len(history.funnel.stages) - 1)]

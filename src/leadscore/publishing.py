@@ -66,7 +66,8 @@ def rescore(
     """Score some leads anew by what is stored of them, and list them so; None where none of them is in the store.
 
     Each lead is scored as of the latest of ``as_of``, the newest moment at which something of it was known, and the
-    moment that the list is of: a list never goes back in time. Leads that object are taken off the lists.
+    moment that the list is of: a list never goes back in time. Leads that object or that left the CRM are taken off the
+    lists.
 
     Parameters
     ----------
@@ -90,16 +91,18 @@ def rescore(
     moments = np.array([max(earliest, _newest_known(record)) for record in records], np.int64)
     scores = score_leads(model, [sent_record(record) for record in records], moments, rules)
     number = np.array([record["lead"] for record in records], np.int64)
+    gone = np.array([record["gone_at"] is not None for record in records])
+    there = np.flatnonzero(~gone[scores.scored])
     found = scored_leads(
         model,
         version,
-        scores.snapshot,
-        scores.probability,
-        number=number[scores.scored],
+        scores.snapshot[there],
+        scores.probability[there],
+        number=number[scores.scored[there]],
         scored_at=scored_at,
         ranked=False,
     )
-    unlist(connection, np.delete(number, scores.scored).tolist())
+    unlist(connection, np.delete(number, scores.scored[there]).tolist())
     relist(connection, runs, found)
     return Rescored(scores, moments, found)
 

@@ -119,7 +119,8 @@ def check_leads(source: Source, rules: Rules) -> tuple[Checked[LeadTable], LeadI
         timed = _timed(replace(part, faults=()))
         values = joined([Part(len(rows), {name: rows_of(each, kept) for name, each in timed.values.items()})])
         checked.rows = _lead_table(leads, values)
-        checked.repeats = len(rows) - len(faults.rows()) - len(leads.good)
+        checked.dropped = np.flatnonzero(repeat & faults.kept(len(rows)))
+        checked.repeats = len(checked.dropped)
     return checked, leads
 
 
