@@ -66,9 +66,7 @@ class Crm:
         self.day += self.random.choice([0, 1, 3])
         leads = [row for row in self.rows["leads"] if self.random.random() < 0.85] or self.rows["leads"][:1]
         ids = {row["lead_id"] for row in leads}
-        for row in leads:
-            if self.random.random() < 0.3:
-                row |= self._lead(row["lead_id"])
+        leads = [self._lead(row["lead_id"]) if self.random.random() < 0.3 else row for row in leads]
         new = [f"l{number}" for number in range(9) if f"l{number}" not in ids]
         leads += [self._lead(each) for each in self.random.sample(new, self.random.randrange(min(3, len(new) + 1)))]
         self.rows["leads"] = leads

@@ -173,8 +173,7 @@ def _check_events(
         hashes = _array(values.pop("event_id"))
         stay = _settle(checked, source, columns, settle_events(source, columns, readers, rows, hashes), rows)
         checked.unnamed = _unnamed([hashes[stay]])
-        if not stay.all():
-            values = {name: rows_of(column, stay) for name, column in values.items()}
+        values = _that_stay(values, stay)
     return checked, values
 
 
@@ -191,6 +190,13 @@ def _settle(checked: Checked[Any], source: Source, columns: Mapping[str, str], s
     if not len(settled.dropped) and not len(at):
         return np.ones(len(rows), np.bool_)
     return ~(np.isin(rows, settled.dropped) | np.isin(rows, at))
+
+
+def _that_stay(values: dict[str, Values], stay: Bools) -> dict[str, Values]:
+    """Values of some rows; names of categories are those that occur among them."""
+    if stay.all():
+        return values
+    return joined([Part(len(stay), {name: rows_of(column, stay) for name, column in values.items()})])
 
 
 def _unnamed(hashes: list[UInt64s]) -> list[Bools]:
@@ -258,7 +264,7 @@ def _settle_changes(
         of_name = stay[begin : begin + len(rows[name])]
         begin += len(rows[name])
         hashes[name] = hashes[name][of_name]
-        values[name] = {column: rows_of(array, of_name) for column, array in each.items()}
+        values[name] = _that_stay(each, of_name)
     checked.unnamed = _unnamed(list(hashes.values()))
 
 
