@@ -259,7 +259,7 @@ class _Imports:
         return self._absent
 
     def _note(self, loaded: Loaded, table: TableName, rows: int, named: tuple[str, ...], before: int) -> None:
-        loaded.vanished, loaded.vanished_leads, loaded.removed = rows, named, self.whole
+        loaded.vanished, loaded.vanished_leads, loaded.removed = rows, named, self.whole and rows > 0
         self.shares.append(Share(table, rows, before, named))
 
 
