@@ -29,6 +29,8 @@ help: ## list the targets
 	@echo "and may be followed by"
 	@echo "  DATA=<folder>       the data set (default $(DATA)), or DATA=store for what the database holds;"
 	@echo "                      QUARANTINE=1 sets bad rows of a folder aside;"
+	@echo "  WHOLE=1             for ingest: DATA is an export of everything, so take out what it has not;"
+	@echo "                      CONFIRM=1 where that is more than 5 % of a table;"
 	@echo "  KNOWN_UNTIL=<time>  end of its recorded history, where its funnel.toml does not say it;"
 	@echo "  MINUTES=<n>         and TRIALS=<n> for tune (default 30 minutes);"
 	@echo "  VERSION=<n>         for promote; FORCE=<reason> puts it in service though the gate holds it back;"
@@ -68,7 +70,7 @@ rollback: .venv/.installed ## make the former champion the champion again
 	$(PY) pipelines/rollback.py
 
 ingest: .venv/.installed ## store DATA in the database; a second time changes nothing
-	$(PY) pipelines/ingest.py $(READING)
+	$(PY) pipelines/ingest.py $(READING) $(if $(WHOLE),--whole) $(if $(CONFIRM),--confirm)
 
 score: .venv/.installed ## score every open lead in the database, and publish the list
 	$(PY) pipelines/score.py $(call option,--as-of,$(AS_OF)) $(call option,--keep-days,$(KEEP_DAYS))

@@ -14,7 +14,10 @@ log = logging.getLogger("leadscore.ingest")
 
 def main() -> None:
     """Check, store, print what became of each table."""
-    asked = data_set_arguments(__doc__).parse_args()
+    parser = data_set_arguments(__doc__)
+    parser.add_argument("--whole", action="store_true", help="an export of everything: take out what it has not")
+    parser.add_argument("--confirm", action="store_true", help="with --whole: take out more than 5 %% of a table, too")
+    asked = parser.parse_args()
     store = open_store()
     ingested = ingest(
         store,
@@ -22,6 +25,8 @@ def main() -> None:
         received_at=micros(datetime.now(UTC)),
         known_until=asked.known_until,
         quarantine=asked.quarantine,
+        whole=asked.whole,
+        confirm=asked.confirm,
     )
     print(ingested)
     log.info("%s is in %s", asked.data.resolve().name, store)

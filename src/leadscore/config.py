@@ -191,11 +191,15 @@ class Table(Section):
         SQL whose result is the table; needs ``[source] url``.
     columns : dict of str to str
         Our name to the source's, where they differ.
+    allow_repeats : bool
+        Whether rows without an ``event_id`` may all stand there several times, each an event of its own. Otherwise
+        such a table is taken for one that was delivered several times, which is an error.
     """
 
     file: Name | None = None
     query: Name | None = None
     columns: dict[Name, Name] = {}
+    allow_repeats: bool = False
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

@@ -34,7 +34,8 @@ class Stays:
     stage : ndarray of int64, shape (n_stays,)
         Code of the stage.
     begin, end : ndarray of int64, shape (n_stays,)
-        From when to when it was known; ``end`` of the last stay is a microsecond after ``known_until``.
+        From when to when it was known; ``end`` of the last stay is when the lead left the CRM, or a microsecond after
+        ``known_until``.
     """
 
     lead: Int64s
@@ -51,7 +52,7 @@ class Stays:
 
 
 def open_stays(history: History) -> Stays:
-    """All stays in open stages, from the moment the lead was known, up to ``known_until``."""
+    """All stays in open stages, from the moment the lead was known, until it left the CRM or ``known_until``."""
     steps = history.steps
     every_lead = np.arange(len(history))
     # Each lead's stays: one in the first stage before its first step, then one per step.
@@ -67,13 +68,18 @@ def open_stays(history: History) -> Stays:
     if history.lost_after is not None:
         entered = np.concatenate((history.created, steps.occurred))[order]
         end = np.minimum(end, entered + history.lost_after + 1)
+    if history.gone is not None:
+        end = np.minimum(end, history.gone[lead])
     win = len(history.funnel.stages) - 1
     return Stays(lead, stage, begin, end).of((stage < win) & (begin < end))
 
 
 def open_leads(history: History, as_of: int) -> Snapshot:
-    """The leads that are known and neither won nor lost at ``as_of``, in order of ``lead_id``."""
-    lead = np.flatnonzero(history.known <= as_of)
+    """The leads that are in the CRM and neither won nor lost at ``as_of``, in order of ``lead_id``."""
+    there = history.known <= as_of
+    if history.gone is not None:
+        there &= history.gone > as_of
+    lead = np.flatnonzero(there)
     snapshot = history.at(lead, np.full(len(lead), as_of))
     return snapshot[np.flatnonzero(snapshot.steps.stage < len(history.funnel.stages) - 1)]
 

@@ -69,7 +69,7 @@ def rescore(
     Each lead is scored as of ``as_of``, or the moment that the list is of where that is later: a list never goes back
     in time. What becomes known only after that is stored, and counts in the scores of later moments. A listed score of
     a moment up to `CLOCK_SKEW` ahead is of a server whose clock is ahead: that moment stands. One further ahead is
-    replaced. Leads that object, or are not known yet, are taken off the lists.
+    replaced. Leads that object, that are not known yet, or that left the CRM are taken off the lists.
 
     Parameters
     ----------
@@ -97,16 +97,18 @@ def rescore(
             moments[row] = max(moments[row], listed[lead]["as_of"])
     scores = score_leads(model, [sent_record(record, model.funnel.time) for record in records], moments, rules)
     moments[scores.scored] = scores.snapshot.as_of
+    gone = np.array([record["gone_at"] is not None for record in records])
+    there = np.flatnonzero(~gone[scores.scored])
     found = scored_leads(
         model,
         version,
-        scores.snapshot,
-        scores.probability,
-        number=number[scores.scored],
+        scores.snapshot[there],
+        scores.probability[there],
+        number=number[scores.scored[there]],
         scored_at=scored_at,
         ranked=False,
     )
-    unlist(connection, np.delete(number, scores.scored).tolist())
+    unlist(connection, np.delete(number, scores.scored[there]).tolist())
     relist(connection, runs, found, listed)
     return Rescored(scores, moments, found)
 

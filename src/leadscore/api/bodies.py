@@ -66,6 +66,7 @@ class TransitionSent(TypedDict):
     occurred_at: Time
     recorded_at: NotRequired[Time | None]
     reason: NotRequired[Text | None]
+    event_id: NotRequired[EventId | None]
 
 
 @with_config(STRICT)
@@ -89,6 +90,7 @@ class ChangeSent(TypedDict):
     value: NotRequired[Value]
     occurred_at: Time
     recorded_at: NotRequired[Time | None]
+    event_id: NotRequired[EventId | None]
 
 
 @with_config(STRICT)

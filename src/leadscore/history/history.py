@@ -80,7 +80,7 @@ class History:
         digest = hashlib.sha256("\n".join(self.ids).encode())
         digest.update(repr((self.known_until, self.vocabulary)).encode())
         lines = (self.touches, self.steps, *(self.changes[name] for name in sorted(self.changes)))
-        fixed = (*(self.numbers[name] for name in sorted(self.numbers)), self.created, self.known)
+        fixed = (*(self.numbers[name] for name in sorted(self.numbers)), self.created, self.known, self.gone)
         coded = (self.categories[name] for name in sorted(self.categories))
         columns = (getattr(line, field.name) for line in lines for field in fields(line))
         for column in (*fixed, *coded, *columns):

@@ -14,6 +14,7 @@ from leadscore.errors import ConfigError, DataError, Problem
 from leadscore.history.reading import Rules
 from leadscore.history.reading.canonical import as_text
 from leadscore.history.reading.check import check_changes, check_leads, check_touches, check_transitions, odd_times
+from leadscore.history.reading.delivered import check_delivered_once
 from leadscore.history.reading.faults import Faults
 from leadscore.history.reading.future import far_ahead
 from leadscore.history.reading.parts import whole
@@ -51,6 +52,8 @@ class CheckedTable:
         The rows to be stored: those that break no rule, of attributes that are declared.
     rules : Rules
         How to read them.
+    dropped : int
+        How many rows repeat an event, or were replaced by a row that was recorded later.
     """
 
     table: TableName
@@ -58,6 +61,7 @@ class CheckedTable:
     columns: dict[str, str]
     kept: Bools
     rules: Rules
+    dropped: int = 0
 
     @property
     def path(self) -> Path | None:
@@ -109,6 +113,7 @@ def check_folder(
                 checked, ids = check_leads(source, rules)
             else:
                 checked = _check(table, source, rules, ids)
+                check_delivered_once(source, rules, checked, funnel)
             found[table], faults = _kept(source, rules, checked)
             warnings += odd_times({table: checked}, rules)
             warnings += _far_ahead(table, checked, ids, micros(until), rules)
@@ -153,7 +158,10 @@ def _kept(source: Source, rules: Rules, checked: Checked[Any]) -> tuple[CheckedT
     reason = source.renamed.get("reason", "reason")
     if table == "transitions" and reason in source.columns:
         columns["reason"] = reason
-    found = CheckedTable(table, source, columns, faults.kept(checked.n_rows), rules)
+    found = CheckedTable(table, source, columns, faults.kept(checked.n_rows), rules, len(checked.dropped))
+    found.kept[checked.dropped] = False
+    for warning in checked.warnings:
+        log.warning("%s", warning)
     if table == "changes" and not faults.whole:
         declared = pa.array(list(rules.changing), pa.string())
         named = [np.empty(0, np.bool_)]

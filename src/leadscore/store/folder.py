@@ -1,9 +1,13 @@
-"""A data set folder into the store: repeatable, resumable, each file wholly or not at all."""
+"""A data set folder into the store: repeatable, resumable, each file wholly or not at all.
+
+What the store has and an export of everything no longer has is counted, and taken out where that is wanted.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -13,6 +17,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from leadscore.config import FILE, TABLES, read_funnel
+from leadscore.errors import SHOWN
 from leadscore.history.reading.canonical import ids_as_text
 from leadscore.history.reading.parts import whole
 from leadscore.progress import progress
@@ -20,13 +25,14 @@ from leadscore.store.checking import check_folder
 from leadscore.store.connection import transaction
 from leadscore.store.dialect import lock_corrections
 from leadscore.store.erasure import all_erased
-from leadscore.store.loading import load
+from leadscore.store.loading import Export, load
 from leadscore.store.rows import EVENT_COLUMNS, LEAD_COLUMNS, Keys, alike, columns_of, lead_rows
 from leadscore.store.schema import EVENTS, imports, leads, merged, retracted
 from leadscore.store.settings import save_settings
+from leadscore.store.vanished import Share, find_absent, find_vanished, leave, refuse_many
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
     from leadscore.history.line import UInt64s
     from leadscore.store.checking import CheckedTable
     from leadscore.store.connection import Store
+    from leadscore.store.loading import Stored
+    from leadscore.store.vanished import Absent
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +49,21 @@ log = logging.getLogger(__name__)
 SLICE = 1 << 17
 BLOCK = 1 << 22
 
+# Counts that are shown where they are not 0, and how they are worded.
+COUNTS = {
+    "changed": "changed",
+    "corrected": "corrected",
+    "late": "of them more than a day after they were known",
+    "redated": "with other dates",
+    "repeated": "repeated",
+    "erased": "erased",
+    "merged": "merged",
+    "retracted": "retracted",
+}
+
 _DONE = sa.select(sa.literal(1)).where(
     imports.c.source == sa.bindparam("source"), imports.c.table_name == sa.bindparam("name")
 )
-_COUNT = sa.select(sa.func.count()).select_from(leads)
 _NUMBERS = sa.select(leads.c.lead_id, leads.c.lead)
 _MERGED = sa.select(merged.c.lead_id, merged.c.into_lead_id)
 _RETRACTED = sa.select(retracted.c.event_key)
@@ -58,11 +77,25 @@ class Loaded:
     ----------
     rows : int
         Rows that broke no rule.
-    new, changed, repeated : int
-        Stored; of leads that are known with other contents; known already.
+    new, repeated : int
+        Stored; known already, or there twice.
+    changed : int
+        Leads that are known with other contents, or that are back.
+    corrected, late : int
+        Events that are known with other contents, which they now have no more; and those of them whose dates say that
+        they were known more than a day before the import: the past is read as corrected.
+    redated : int
+        Known with the same contents, and now with the dates of the export.
     erased, merged, retracted : int
         Left out, because the lead was erased, the lead itself was merged into another (events of it are stored as
         the other's), or the event was taken back.
+    vanished : int
+        Rows of the store that were known by the end of the export's history, and that the export does not have. Of
+        leads it does not have the events are not among them.
+    vanished_leads : tuple of str
+        The first few leads that these are, or are of.
+    removed : bool
+        Whether they were taken out. Of leads: taken off the list, while their past still teaches.
     unchanged : bool
         The file was imported before, and not read again.
     """
@@ -70,10 +103,16 @@ class Loaded:
     rows: int = 0
     new: int = 0
     changed: int = 0
+    corrected: int = 0
+    late: int = 0
+    redated: int = 0
     repeated: int = 0
     erased: int = 0
     merged: int = 0
     retracted: int = 0
+    vanished: int = 0
+    vanished_leads: tuple[str, ...] = ()
+    removed: bool = False
     unchanged: bool = False
 
 
@@ -88,13 +127,21 @@ class Ingested:
 
 
 def ingest(
-    store: Store, folder: Path, *, received_at: int, known_until: datetime | None = None, quarantine: bool = False
+    store: Store,
+    folder: Path,
+    *,
+    received_at: int,
+    known_until: datetime | None = None,
+    quarantine: bool = False,
+    whole: bool = False,
+    confirm: bool = False,
 ) -> Ingested:
     """Store a data set folder.
 
     All tables are checked before the first is stored. Each is stored in one transaction, so that a crash leaves
-    whole files; to go on, call this again. A file that was imported before, with the same settings, is not read
-    again; of one that has grown only what is new is stored. On SQLite nobody else writes while a file is stored.
+    whole files; to go on, call this again. A file that is the same as at its last import, with the same settings, is
+    not read again; of one that has grown only what is new is stored. A row that is known with other contents or other
+    dates takes those of the export. On SQLite nobody else writes while a file is stored.
 
     Parameters
     ----------
@@ -104,45 +151,119 @@ def ingest(
         The end of the recorded history; overrides ``[time] known_until``. The store keeps the latest that was said.
     quarantine : bool, default False
         Set bad rows aside in a file and go on with the rest.
+    whole : bool, default False
+        The folder is an export of everything: rows that were known by the end of its history and that it does not
+        have are deleted, and leads that it does not have leave the list at once. All tables are stored in one
+        transaction, and files that were imported before are read again.
+    confirm : bool, default False
+        With ``whole``: take out more than 5 % of the rows of a table, too.
 
     Raises
     ------
     ConfigError, DataError
-        As `leadscore.history.read_history`; nothing is stored.
+        As `leadscore.history.read_history`; or more than 5 % of the rows of a table would be taken out. Nothing is
+        stored.
     StoreError
         The database cannot be used.
     """
     funnel = read_funnel(folder / FILE)
     checked, until = check_folder(folder, funnel, known_until=known_until, quarantine=quarantine)
+    export = Export(until, received_at)
     result = Ingested()
-    for table in TABLES:
-        if table in checked:
-            result.tables[table] = _import(store, checked.pop(table), funnel, received_at)
+    with ExitStack() as stack:
+        all_in_one = stack.enter_context(transaction(store)) if whole else None
+        imports_of = _Imports(funnel, export, checked["leads"], whole=whole)
+        for table in TABLES:
+            if table in checked:
+                with transaction(store) if all_in_one is None else nullcontext(all_in_one) as connection:
+                    result.tables[table] = imports_of.store(connection, checked.pop(table))
+        if whole and not confirm:
+            refuse_many(imports_of.shares)
+    for table, loaded in result.tables.items():
+        log.info("stored %s: %s", table, _words(loaded))
     with transaction(store) as connection:
         save_settings(connection, funnel, until)
     return result
 
 
-def _import(store: Store, checked: CheckedTable, funnel: Funnel, received_at: int) -> Loaded:
-    table, source = checked.table, _fingerprint(checked, funnel)
-    with transaction(store) as connection:
+@dataclass(slots=True)
+class _Imports:
+    """The import of one folder, table by table.
+
+    Attributes
+    ----------
+    leads : CheckedTable
+        The leads that the export has.
+    whole : bool
+        Whether what it does not have is taken out.
+    shares : list of Share
+        How much of each table that is.
+    """
+
+    funnel: Funnel
+    export: Export
+    leads: CheckedTable
+    whole: bool
+    shares: list[Share] = field(default_factory=list)
+    _absent: Absent | None = None
+
+    def store(self, connection: sa.Connection, checked: CheckedTable) -> Loaded:
+        """Store one table."""
+        table, source = checked.table, _fingerprint(checked, self.funnel)
         # Whom this import knows must stay until its end.
         lock_corrections(connection, alone=False)
-        if source is not None and connection.execute(_DONE, {"source": source, "name": table}).first():
+        last = {"source": source, "name": table}
+        if source is not None and not self.whole and connection.execute(_DONE, last).first():
             return Loaded(unchanged=True)
-        loaded = Loaded(rows=int(np.count_nonzero(checked.kept)))
+        loaded = Loaded(rows=int(np.count_nonzero(checked.kept)) + checked.dropped)
         if table == "leads":
-            _load_leads(connection, checked, loaded)
+            self._leads(connection, checked, loaded)
         else:
-            _load_events(connection, checked, loaded)
+            self._events(connection, checked, loaded)
+        # Of an earlier file the store may have rows no longer as they are there.
+        connection.execute(sa.delete(imports).where(imports.c.table_name == table))
         if source is not None:
-            row = {"source": source, "table_name": table, "rows": loaded.rows, "finished_at": received_at}
+            row = {"source": source, "table_name": table, "rows": loaded.rows, "finished_at": self.export.received_at}
             connection.execute(sa.insert(imports), row)
-    log.info("stored %s: %s", table, _words(loaded))
-    return loaded
+        return loaded
+
+    def _leads(self, connection: sa.Connection, checked: CheckedTable, loaded: Loaded) -> None:
+        stored = _load_leads(connection, checked, loaded, self.export)
+        if stored.staged is None:
+            return
+        stored.staged.drop(connection)
+        absent = self._absent_leads(connection)
+        names = tuple(absent.vanished.values())[: SHOWN + 1]
+        self._note(loaded, "leads", len(absent.vanished), names, stored.before)
+        if self.whole:
+            leave(connection, absent, self.export)
+
+    def _events(self, connection: sa.Connection, checked: CheckedTable, loaded: Loaded) -> None:
+        stored = _load_events(connection, checked, loaded, self.export)
+        if stored.staged is None:
+            return
+        if stored.known < stored.before:
+            declared = list(checked.rules.changing) if checked.table == "changes" else None
+            absent = self._absent_leads(connection)
+            table = EVENTS[checked.table]
+            vanished = find_vanished(connection, table, stored.staged, absent, self.export, attributes=declared)
+            self._note(loaded, checked.table, vanished.rows, vanished.leads, stored.before)
+            if self.whole:
+                vanished.delete(connection)
+            vanished.found.drop(connection)
+        stored.staged.drop(connection)
+
+    def _absent_leads(self, connection: sa.Connection) -> Absent:
+        if self._absent is None:
+            self._absent = find_absent(connection, self.leads, self.export)
+        return self._absent
+
+    def _note(self, loaded: Loaded, table: TableName, rows: int, named: tuple[str, ...], before: int) -> None:
+        loaded.vanished, loaded.vanished_leads, loaded.removed = rows, named, self.whole and rows > 0
+        self.shares.append(Share(table, rows, before, named))
 
 
-def _load_leads(connection: sa.Connection, checked: CheckedTable, loaded: Loaded) -> None:
+def _load_leads(connection: sa.Connection, checked: CheckedTable, loaded: Loaded, export: Export) -> Stored:
     went = set(connection.execute(sa.select(merged.c.lead_id)).scalars())
     erased_among = all_erased(connection)
 
@@ -154,20 +275,19 @@ def _load_leads(connection: sa.Connection, checked: CheckedTable, loaded: Loaded
             loaded.merged += sum(each in went for each in columns.lead_id)
             yield lead_rows(columns, erased | went)
 
-    before = connection.execute(_COUNT).scalar_one()
-    stored = load(connection, leads, LEAD_COLUMNS, slices())
-    loaded.new = connection.execute(_COUNT).scalar_one() - before
-    loaded.changed = stored - loaded.new
-    loaded.repeated = loaded.rows - stored - loaded.erased - loaded.merged
+    stored = load(connection, leads, LEAD_COLUMNS, slices(), export)
+    loaded.new, loaded.changed, loaded.redated = stored.new, stored.changed, stored.redated
+    loaded.repeated = loaded.rows - stored.new - stored.changed - stored.redated - loaded.erased - loaded.merged
+    return stored
 
 
-def _load_events(connection: sa.Connection, checked: CheckedTable, loaded: Loaded) -> None:
+def _load_events(connection: sa.Connection, checked: CheckedTable, loaded: Loaded, export: Export) -> Stored:
     table = EVENTS[checked.table]
     numbers: dict[str, int] = {lead_id: lead for lead_id, lead in connection.execute(_NUMBERS)}  # noqa: C416
     went: dict[str, int] = {lead_id: numbers[into] for lead_id, into in connection.execute(_MERGED)}
     numbers |= went
     gone = set(connection.execute(_RETRACTED).scalars())
-    keys = Keys(checked.table, _twice(checked))
+    keys = _keys(checked)
 
     def slices() -> Iterator[list[tuple[Any, ...]]]:
         for rows in _slices(checked):
@@ -185,8 +305,11 @@ def _load_events(connection: sa.Connection, checked: CheckedTable, loaded: Loade
             stay.sort(key=itemgetter(0))
             yield stay
 
-    loaded.new = load(connection, table, EVENT_COLUMNS[checked.table], slices())
-    loaded.repeated = loaded.rows - loaded.new - loaded.erased - loaded.retracted
+    stored = load(connection, table, EVENT_COLUMNS[checked.table], slices(), export)
+    loaded.new, loaded.corrected, loaded.late, loaded.redated = stored.new, stored.changed, stored.late, stored.redated
+    known = loaded.rows - stored.new - stored.changed - stored.redated
+    loaded.repeated = known - loaded.erased - loaded.retracted
+    return stored
 
 
 def _slices(checked: CheckedTable) -> Iterator[pa.Table]:
@@ -202,15 +325,28 @@ def _slices(checked: CheckedTable) -> Iterator[pa.Table]:
                 bar.update(min(SLICE, len(rows) - first))
 
 
-def _twice(checked: CheckedTable) -> UInt64s:
-    """What `alike` gives for more than one event of a table."""
+def _keys(checked: CheckedTable) -> Keys:
+    """The keys of a file, once it is known which of its rows may be identical and when those were recorded."""
+    found = [np.empty(0, np.uint64), *(hashed for _, hashed in _alike(checked, ["lead_id", "occurred_at"]))]
+    ordered = np.sort(np.concatenate(found))
+    keys = Keys(checked.table, np.unique(ordered[1:][ordered[1:] == ordered[:-1]]))
+    # Without recorded_at identical rows were known at one moment.
+    if len(keys.twice) and "recorded_at" in checked.columns:
+        begin = 0
+        for chunk, hashed in _alike(checked):
+            many = np.isin(hashed, keys.twice) & checked.kept[begin : begin + len(chunk)]
+            begin += len(chunk)
+            if many.any():
+                keys.note_known(columns_of(checked.table, chunk.filter(pa.array(many)), checked.rules))
+    return keys
+
+
+def _alike(checked: CheckedTable, wanted: Sequence[str] | None = None) -> Iterator[tuple[pa.Table, UInt64s]]:
+    """Chunks of the columns ``wanted``, by default all, and what `alike` gives for their rows."""
     clock = checked.rules.readers[checked.table]["occurred_at"]
-    found = [np.empty(0, np.uint64)]
-    for chunk in checked.chunks(["lead_id", "occurred_at"]):
+    for chunk in checked.chunks(wanted):
         moments: Any = clock("occurred_at", whole(chunk["occurred_at"])).values
-        found.append(alike(ids_as_text(whole(chunk["lead_id"])), moments))
-    hashed = np.sort(np.concatenate(found))
-    return np.unique(hashed[1:][hashed[1:] == hashed[:-1]])
+        yield chunk, alike(ids_as_text(whole(chunk["lead_id"])), moments)
 
 
 def _fingerprint(checked: CheckedTable, funnel: Funnel) -> bytes | None:
@@ -228,6 +364,11 @@ def _fingerprint(checked: CheckedTable, funnel: Funnel) -> bytes | None:
 
 def _words(loaded: Loaded) -> str:
     if loaded.unchanged:
-        return "imported before, nothing to do"
-    counts = {name: getattr(loaded, name) for name in ("changed", "repeated", "erased", "merged", "retracted")}
-    return ", ".join([f"{loaded.new:,} new", *(f"{count:,} {name}" for name, count in counts.items() if count)])
+        return "the same as at its last import, nothing to do"
+    said = [f"{loaded.new:,} new"]
+    said += [f"{count:,} {words}" for name, words in COUNTS.items() if (count := getattr(loaded, name))]
+    if loaded.vanished:
+        what = "no longer in the export" + (", taken out" if loaded.removed else "")
+        named = ", ".join(loaded.vanished_leads[:SHOWN]) + (", ..." if len(loaded.vanished_leads) > SHOWN else "")
+        said.append(f"{loaded.vanished:,} {what} (leads {named})")
+    return ", ".join(said)

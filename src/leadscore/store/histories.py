@@ -14,13 +14,14 @@ import pyarrow.json
 import sqlalchemy as sa
 
 from leadscore.errors import DataError, Problem
-from leadscore.history import Rules, build_history
+from leadscore.history import DAY, Rules, build_history
 from leadscore.history.cores import on_all_cores
 from leadscore.history.reading.canonical import cell_text
+from leadscore.history.reading.check import corrected_late
 from leadscore.history.reading.columns import encoded
 from leadscore.history.reading.future import all_far_ahead
 from leadscore.history.reading.parts import Part, joined, whole
-from leadscore.history.tables import ChangeTable, Coded, LeadTable, Tables, TouchTable, TransitionTable
+from leadscore.history.tables import STAYS, ChangeTable, Coded, LeadTable, Tables, TouchTable, TransitionTable
 from leadscore.store.arrow import arrow_reader, row_reader
 from leadscore.store.connection import reading
 from leadscore.store.dialect import rows_among
@@ -28,7 +29,7 @@ from leadscore.store.schema import EVENTS, changes, leads, touches, transitions
 from leadscore.store.settings import stored_funnel, stored_known_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from leadscore.config import Attributes, Funnel
     from leadscore.history import History
@@ -89,7 +90,7 @@ def read_numbered(store: Store, funnel: Funnel, known_until: int) -> tuple[Histo
 def _read_all(store: Store, funnel: Funnel, known_until: int) -> tuple[Tables, Int64s]:
     with arrow_reader(store) as query:
         tables, number = _tables(query, None, known_until, funnel, store.engine.dialect.name)
-        warnings = (*all_far_ahead(tables, Rules.of(funnel).future), *_backfilled(query))
+        warnings = (*_corrected(query), *all_far_ahead(tables, Rules.of(funnel).future), *_backfilled(query))
         return replace(tables, warnings=warnings), number
 
 
@@ -129,11 +130,22 @@ def _tables(query: Query, some: list[int] | None, until: int, funnel: Funnel, di
     return tables, number
 
 
+def _corrected(query: Query) -> Iterator[str]:
+    """A sentence for each table whose past is read otherwise than it was known."""
+    for name, table in EVENTS.items():
+        late = sa.select(sa.func.count().label("late")).where(table.c.corrected_at > _known(table.c) + DAY)
+        count = int(sum(_ints(batch, "late").sum() for piece in query(late) for batch in piece))
+        if count:
+            yield corrected_late(name, count)
+
+
 def _leads(query: Query, some: list[int] | None, rules: Rules, declared: Attributes) -> tuple[LeadTable, Int64s]:
     """The leads, and the number of each."""
-    columns = [column for column in leads.c if column is not leads.c.do_not_score]
+    columns = [leads.c[name] for name in ("lead", "lead_id", "created_at", "recorded_at", "attributes")]
     flags = sa.case((leads.c.do_not_score, 1), else_=0).label("do_not_score")
-    rows = _table(chain.from_iterable(query(_of(sa.select(*columns, flags), leads.c.lead, some))))
+    gone_at = sa.func.coalesce(leads.c.gone_at, STAYS).label("gone_at")
+    rows = _table(chain.from_iterable(query(_of(sa.select(*columns, flags, gone_at), leads.c.lead, some))))
+    gone = _ints(rows, "gone_at")
     said = _said(rows.get("attributes", pa.array([], pa.string())).to_pylist(), declared)
     readers = rules.readers["leads"]
     values: dict[str, Values] = {name: _read("leads", readers[name], name, said[name]) for name in rules.attributes}
@@ -145,6 +157,7 @@ def _leads(query: Query, some: list[int] | None, rules: Rules, declared: Attribu
         do_not_score=_ints(rows, "do_not_score") == 1,
         numbers={name: column for name, column in values.items() if not isinstance(column, Coded)},
         categories={name: column for name, column in values.items() if isinstance(column, Coded)},
+        gone=None if (gone == STAYS).all() else gone,
     )
     return table, _ints(rows, "lead")
 

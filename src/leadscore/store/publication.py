@@ -58,7 +58,7 @@ _ASKED = sa.func.json_each(sa.bindparam("leads")).table_valued("value")
 _LEFT_OUT = (
     sa.select(_ASKED.c.value)
     .outerjoin(leads, leads.c.lead == _ASKED.c.value)
-    .where(leads.c.lead.is_(None) | leads.c.do_not_score)
+    .where(leads.c.lead.is_(None) | leads.c.do_not_score | leads.c.gone_at.is_not(None))
 )
 
 
@@ -91,9 +91,9 @@ def begin_run(store: Store, *, as_of: int, model_version: str, at: int) -> Itera
 def stage(store: Store, run: int, scored: ScoredLeads) -> int:
     """Add scores to a run that is not published yet; how many.
 
-    In small commits, with time for other writers between them. Leads that are gone or that object are left out. A
-    lead that was scored anew since the run began keeps that score unless this one is of a later moment, and gets its
-    rank from here.
+    In small commits, with time for other writers between them. Leads that were erased, left the CRM or object are left
+    out. A lead that was scored anew since the run began keeps that score unless this one is of a later moment, and gets
+    its rank from here.
     """
     order, n_rows, staged = scored.as_listed(), _rows_at_once(store), 0
     of_run = {"run": run, "scored_at": scored.scored_at, "model_version": scored.model_version}
@@ -281,7 +281,7 @@ def _stage_copied() -> Any:
     found = (
         sa.select(*_COPIED.c, *same)
         .join(leads, leads.c.lead == _COPIED.c.lead)
-        .where(sa.not_(leads.c.do_not_score))
+        .where(sa.not_(leads.c.do_not_score), leads.c.gone_at.is_(None))
         .order_by(_COPIED.c.lead)
         # Nobody erases them or notes an objection until these rows are there to be deleted.
         .with_for_update(read=True, of=leads)

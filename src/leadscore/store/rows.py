@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -19,7 +20,7 @@ from leadscore.store.event_keys import key_of_id, key_of_row
 from leadscore.store.merging import written
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -165,6 +166,8 @@ def lead_rows(columns: Columns, absent: set[str]) -> list[tuple[Any, ...]]:
 class Keys:
     """Keys of the events of one file.
 
+    Identical rows are numbered in the order in which they were recorded, whatever their order in the file.
+
     Attributes
     ----------
     twice : ndarray of uint64
@@ -173,25 +176,37 @@ class Keys:
 
     table: TableName
     twice: UInt64s
+    _known: dict[tuple[Any, ...], list[int]] = field(default_factory=dict)
     _before: Counter[tuple[Any, ...]] = field(default_factory=Counter)
+
+    def note_known(self, columns: Columns) -> None:
+        """Note when rows without an ``event_id`` were known, of rows that may be identical; before the first key."""
+        event_id = columns.event_id or [None] * len(columns.lead_id)
+        for row, known, named in zip(_rows(columns), columns.recorded, event_id, strict=True):
+            if not named:
+                insort(self._known.setdefault(row, []), known)
 
     def of(self, columns: Columns) -> list[bytes]:
         """The key of each event of the next chunk."""
         table, event_id = self.table, columns.event_id
-        rows = zip(columns.lead_id, *columns.own.values(), strict=True)
         moments = np.array(columns.own["occurred_at"], np.int64)
         hashed = alike(pa.array(columns.lead_id, pa.string()), moments)
         # Those alone may be identical to another.
         many = np.isin(hashed, self.twice).tolist()
+        rows = zip(_rows(columns), columns.recorded, many, strict=True)
         if event_id is None:
-            pairs = zip(rows, many, strict=True)
-            return [key_of_row(table, row, self._number(row) if each else 0) for row, each in pairs]
+            return [key_of_row(table, row, self._number(row, known) if each else 0) for row, known, each in rows]
         return [
-            key_of_id(table, said) if said else key_of_row(table, row, self._number(row) if each else 0)
-            for row, each, said in zip(rows, many, event_id, strict=True)
+            key_of_id(table, said) if said else key_of_row(table, row, self._number(row, known) if each else 0)
+            for (row, known, each), said in zip(rows, event_id, strict=True)
         ]
 
-    def _number(self, row: tuple[Any, ...]) -> int:
-        before = self._before[row]
-        self._before[row] += 1
-        return before
+    def _number(self, row: tuple[Any, ...], known: int) -> int:
+        earlier = bisect_left(self._known.get(row, ()), known)
+        before = self._before[row, known]
+        self._before[row, known] += 1
+        return earlier + before
+
+
+def _rows(columns: Columns) -> Iterator[tuple[Any, ...]]:
+    return zip(columns.lead_id, *columns.own.values(), strict=True)

@@ -17,7 +17,7 @@ from leadscore.history.reading.canonical import as_text, ids_as_text
 from leadscore.history.reading.faults import Fault, Faults, Rule
 from leadscore.history.reading.likely_causes import look_alikes
 from leadscore.history.reading.parts import Part, joined, part_of, rows_of, whole
-from leadscore.history.reading.repeats import different_leads, repeated_touches
+from leadscore.history.reading.repeats import NO_ROWS, different_leads, settle_events
 from leadscore.history.reading.rules import LeadIds, Rules
 from leadscore.history.reading.source import ArrowSource, Source, picked
 from leadscore.history.reading.text import CsvSource
@@ -31,15 +31,17 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from leadscore.config import TableName
-    from leadscore.history.line import Bools, Float64s, Int64s
-    from leadscore.history.reading.columns import Values
+    from leadscore.history.line import Bools, Float64s, Int64s, UInt64s
+    from leadscore.history.reading.columns import ColumnReader, Values
+    from leadscore.history.reading.repeats import Settled
 
 SAME_LEAD = Rule("must not repeat with different contents", "Leave one row per lead; dated values belong in changes")
-SAME_TOUCH = Rule(
-    "must not repeat with different contents", "Give each touch an event_id of its own, or export it once"
+SAME_EVENT = Rule(
+    "must not repeat with different contents",
+    "Give each event an event_id of its own, export it once, or add recorded_at: the row recorded last counts",
 )
 LOOK_ALIKE = "must not be the id of another lead but for invisible characters, outer spaces or the Unicode form"
-NO_ROWS = np.empty(0, np.int64)
+NO_HASHES = np.empty(0, np.uint64)
 # Fewer times than this may all be midnight by chance, or by hand.
 LEAST_MIDNIGHTS = 20
 
@@ -59,10 +61,18 @@ class Checked(Generic[Built]):
     n_rows, repeats, ignored : int
         Rows of the source; rows that repeat another one and were collapsed into it; rows of
         undeclared attributes.
+    corrected : int
+        Events of which a row that was recorded later has replaced others.
+    dropped : ndarray of int64
+        Rows of the source that stand for no event of their own: repeats, and those that were replaced.
     unused : tuple of str
         Columns that were not read.
     times : dict of str to TimesOfDay
         By column of times.
+    unnamed : list of ndarray of bool
+        Of each table of events in ``rows`` which rows have no ``event_id``; empty where none has one.
+    warnings : list of str
+        What is odd about the rows and was read all the same.
     """
 
     rows: Built | None
@@ -72,6 +82,10 @@ class Checked(Generic[Built]):
     ignored: int = 0
     unused: tuple[str, ...] = ()
     times: dict[str, TimesOfDay] = field(default_factory=dict)
+    corrected: int = 0
+    dropped: Int64s = field(default_factory=lambda: NO_ROWS)
+    unnamed: list[Bools] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def saw(self, part: Part) -> None:
         """Add the times of one more part."""
@@ -80,14 +94,15 @@ class Checked(Generic[Built]):
 
     def n_leads(self) -> int:
         """How many leads have a row that broke no rule."""
-        leads = [np.arange(len(each.ids)) if isinstance(each, LeadTable) else each.lead for each in self._tables()]
+        leads = [np.arange(len(each.ids)) if isinstance(each, LeadTable) else each.lead for each in self.tables()]
         return int(np.count_nonzero(np.bincount(np.concatenate([NO_ROWS, *leads]))))
 
     def later(self, until: int) -> int:
         """How many rows became known only after ``until``."""
-        return sum(int(np.count_nonzero(each.known > until)) for each in self._tables())
+        return sum(int(np.count_nonzero(each.known > until)) for each in self.tables())
 
-    def _tables(self) -> list[LeadTable | TransitionTable | TouchTable | ChangeTable]:
+    def tables(self) -> list[LeadTable | TransitionTable | TouchTable | ChangeTable]:
+        """The rows as one table or, of changes, one per attribute."""
         if self.rows is None:
             return []
         return list(self.rows.values()) if isinstance(self.rows, dict) else [self.rows]
@@ -120,7 +135,8 @@ def check_leads(source: Source, rules: Rules) -> tuple[Checked[LeadTable], LeadI
         timed = _timed(replace(part, faults=()))
         values = joined([Part(len(rows), {name: rows_of(each, kept) for name, each in timed.values.items()})])
         checked.rows = _lead_table(leads, values)
-        checked.repeats = len(rows) - len(faults.rows()) - len(leads.good)
+        checked.dropped = np.flatnonzero(repeat & faults.kept(len(rows)))
+        checked.repeats = len(checked.dropped)
     return checked, leads
 
 
@@ -138,20 +154,15 @@ def _lead_ids(ids: pa.Array, kept: Bools, faults: Faults, ragged: Sequence[str |
 
 
 def check_transitions(source: Source, rules: Rules, leads: LeadIds | None) -> Checked[TransitionTable]:
-    """Check ``transitions``."""
-    faults = Faults("transitions")
-    columns = rules.columns(source, faults)
-    readers = rules.of_table("transitions", leads)
+    """Check ``transitions``; rows of one ``event_id`` are one transition."""
 
-    def read(chunk: pa.Table) -> Part:
-        part = part_of(chunk, readers)
+    def finished(chunk: pa.Table, part: Part) -> Part:
         if "occurred_at" in part.values:
             part.values["whole_day"] = rules.are_whole_days(whole(chunk["occurred_at"]))
         return _timed(part, keep_recorded=True)
 
-    checked = Checked[TransitionTable](None, faults, unused=_unused(source, columns))
-    values, _ = _stream(source, columns, read, checked)
-    if not faults.whole:
+    checked, values = _check_events(source, rules, leads, finished)
+    if not checked.faults.whole:
         whole_day = _array(values["whole_day"])
         checked.rows = TransitionTable(
             lead=_array(values["lead_id"]),
@@ -161,25 +172,19 @@ def check_transitions(source: Source, rules: Rules, leads: LeadIds | None) -> Ch
             recorded=_recorded(values),
             whole_day=whole_day if whole_day.any() else None,
         )
-    return checked
+    return cast("Checked[TransitionTable]", checked)
 
 
 def check_touches(source: Source, rules: Rules, leads: LeadIds | None) -> Checked[TouchTable]:
-    """Check ``touches``; repeats of one ``event_id`` are one touch."""
-    faults = Faults("touches")
-    columns = rules.columns(source, faults)
-    readers = rules.of_table("touches", leads)
+    """Check ``touches``; rows of one ``event_id`` are one touch."""
 
-    def read(chunk: pa.Table) -> Part:
-        part = _timed(part_of(chunk, readers))
+    def finished(_: pa.Table, part: Part) -> Part:
+        part = _timed(part)
         part.values.pop("occurred_at", None)
         return part
 
-    checked = Checked[TouchTable](None, faults, unused=_unused(source, columns))
-    values, kept = _stream(source, columns, read, checked)
-    if "event_id" in values and "lead_id" in values:
-        checked.repeats = _collapse_repeats(source, columns, values, kept, faults)
-    if not faults.whole:
+    checked, values = _check_events(source, rules, leads, finished)
+    if not checked.faults.whole:
         checked.rows = TouchTable(
             lead=_array(values["lead_id"]),
             known=_array(values["recorded_at"]),
@@ -188,27 +193,63 @@ def check_touches(source: Source, rules: Rules, leads: LeadIds | None) -> Checke
             by=_coded(values["by"]) if "by" in values else None,
             value=_array(values["value"]) if "value" in values else None,
         )
-    return checked
+    return cast("Checked[TouchTable]", checked)
 
 
-def _collapse_repeats(
-    source: Source, columns: Mapping[str, str], values: dict[str, Values], kept: Bools, faults: Faults
-) -> int:
-    """Take repeats of events out of ``values``, and say how many were the same as another."""
+def _check_events(
+    source: Source, rules: Rules, leads: LeadIds | None, finished: Callable[[pa.Table, Part], Part]
+) -> tuple[Checked[Any], dict[str, Values]]:
+    """What became of a table of events, and the values of the rows that stay.
 
-    def event_ids(some: Int64s) -> pa.Array:
-        return whole(picked(source, [columns["event_id"]], np.flatnonzero(kept)[some])[columns["event_id"]])
+    Parameters
+    ----------
+    finished : callable
+        Of a chunk and the part that was read of it, to the part with the values that are needed.
+    """
+    faults = Faults(source.table)
+    columns = rules.columns(source, faults)
+    readers = rules.of_table(source.table, leads)
+    checked = Checked[Any](None, faults, unused=_unused(source, columns))
+    values, kept = _stream(source, columns, lambda chunk: finished(chunk, part_of(chunk, readers)), checked)
+    if "event_id" in values and not faults.whole:
+        rows = np.flatnonzero(kept)
+        hashes = _array(values.pop("event_id"))
+        stay = _settle(checked, source, columns, settle_events(source, columns, readers, rows, hashes), rows)
+        checked.unnamed = _unnamed([hashes[stay]])
+        values = _that_stay(values, stay)
+    return checked, values
 
-    different, repeat = repeated_touches(values, event_ids)
-    if len(different):
-        at = np.flatnonzero(kept)[different]
+
+def _settle(checked: Checked[Any], source: Source, columns: Mapping[str, str], settled: Settled, rows: Int64s) -> Bools:
+    """Which of ``rows`` stay, of each event one; what became of the others is noted."""
+    table = source.table
+    checked.dropped, checked.corrected = settled.dropped, settled.corrected
+    checked.repeats = settled.repeats
+    if len(at := settled.undecided):
         owners = as_text(whole(picked(source, [columns["lead_id"]], at[: 1_000 * SHOWN])[columns["lead_id"]]))
-        faults.add(Fault("event_id", SAME_TOUCH, at, leads=tuple(owners.unique()[: SHOWN + 1].to_pylist())))
-    if len(different) or len(repeat):
-        stay = np.ones(np.count_nonzero(kept), np.bool_)
-        stay[different] = stay[repeat] = False
-        values.update({name: rows_of(column, stay) for name, column in values.items()})
-    return len(repeat)
+        checked.faults.add(Fault("event_id", SAME_EVENT, at, leads=tuple(owners.unique()[: SHOWN + 1].to_pylist())))
+    if settled.late:
+        checked.warnings.append(corrected_late(table, settled.late))
+    if not len(settled.dropped) and not len(at):
+        return np.ones(len(rows), np.bool_)
+    return ~(np.isin(rows, settled.dropped) | np.isin(rows, at))
+
+
+def _that_stay(values: dict[str, Values], stay: Bools) -> dict[str, Values]:
+    """Values of some rows; names of categories are those that occur among them."""
+    if stay.all():
+        return values
+    return joined([Part(len(stay), {name: rows_of(column, stay) for name, column in values.items()})])
+
+
+def _unnamed(hashes: list[UInt64s]) -> list[Bools]:
+    return [each == 0 for each in hashes] if any(each.any() for each in hashes) else []
+
+
+def corrected_late(table: str, n_events: int) -> str:
+    """The sentence about events that were corrected more than a day after they were known."""
+    events = f"{n_events:,} event{'s were' if n_events != 1 else ' was'}"
+    return f"{table}: {events} corrected more than a day after being known: the past is read as corrected"
 
 
 def check_changes(source: Source, rules: Rules, leads: LeadIds | None) -> Checked[dict[str, ChangeTable]]:
@@ -229,6 +270,8 @@ def check_changes(source: Source, rules: Rules, leads: LeadIds | None) -> Checke
         for name in declared:
             rows = np.flatnonzero(codes.codes == codes.names.index(name)) if name in codes.names else NO_ROWS
             part = part_of(chunk.take(pa.array(rows)), readers | {"value": declared[name]})
+            if "event_id" in columns:
+                part.values["row"] = rows + checked.n_rows
             parts[name].append(_timed(part, keep_recorded=True))
             checked.saw(part)
             checked.ignored -= len(rows)
@@ -237,8 +280,36 @@ def check_changes(source: Source, rules: Rules, leads: LeadIds | None) -> Checke
         checked.n_rows += len(chunk)
     _add_ragged(faults, source, columns)
     if not faults.whole:
-        checked.rows = {name: _change_table(joined(each)) for name, each in parts.items()}
+        values = {name: joined(each) for name, each in parts.items()}
+        if "event_id" in columns:
+            _settle_changes(checked, source, rules, readers | {"attribute": attribute}, values)
+        checked.rows = {name: _change_table(each) for name, each in values.items()}
     return checked
+
+
+def _settle_changes(
+    checked: Checked[Any],
+    source: Source,
+    rules: Rules,
+    readers: Mapping[str, ColumnReader],
+    values: dict[str, dict[str, Values]],
+) -> None:
+    """Leave one row of each event in ``values``, whatever attributes its rows are of."""
+    columns = rules.columns(source, Faults("changes"))
+    rows = {name: _array(each.pop("row")) for name, each in values.items()}
+    hashes = {name: _array(each.pop("event_id")) for name, each in values.items()}
+    every, hashed = np.concatenate([NO_ROWS, *rows.values()]), np.concatenate([NO_HASHES, *hashes.values()])
+    order = np.argsort(every)
+    settled = settle_events(source, columns, readers, every[order], hashed[order], changing=rules.changing)
+    stay = np.empty(len(every), np.bool_)
+    stay[order] = _settle(checked, source, columns, settled, every[order])
+    begin = 0
+    for name, each in values.items():
+        of_name = stay[begin : begin + len(rows[name])]
+        begin += len(rows[name])
+        hashes[name] = hashes[name][of_name]
+        values[name] = _that_stay(each, of_name)
+    checked.unnamed = _unnamed(list(hashes.values()))
 
 
 def _change_table(values: Mapping[str, Values]) -> ChangeTable:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from leadscore.config import TABLES
 from leadscore.errors import SHOWN, DataError, Problem
-from leadscore.history.reading.canonical import InexactIdError, cell_text, id_text
+from leadscore.history.reading.canonical import InexactIdError, cell_text, id_text, ids_as_text
 from leadscore.history.reading.columns import ID_RULES, Read
 from leadscore.history.reading.faults import Fault, Faults, Rule
 from leadscore.history.reading.plain import NotPlain
@@ -58,9 +59,20 @@ def read_as_tables(records: Sequence[Row], rules: Rules, known_until: int) -> Ta
         raise DataError(tuple(problems))
     reading = Reading(rules, known_until)
     for table, each in columns.items():
-        reading.check(table, ArrowSource(table, pa.table({name: _array(name, each[name]) for name in each})))
+        arrays = {name: _array(name, each[name]) for name in each}
+        if "event_id" in arrays:
+            arrays["event_id"] = _within_records(arrays["event_id"], records, table)
+        reading.check(table, ArrowSource(table, pa.table(arrays)))
     # Warnings are about whole tables.
     return replace(reading.tables(quarantine=False), warnings=())
+
+
+def _within_records(event_id: pa.Array, records: Sequence[Row], table: TableName) -> pa.Array:
+    """Ids that differ from record to record: what is scored beside a lead must not change its score."""
+    number = np.arange(len(records)).repeat([len(record.get(table) or ()) for record in records])
+    text = ids_as_text(event_id)
+    own = pc.binary_join_element_wise(pa.array(number).cast(pa.string()), text, ":")
+    return pc.if_else(pc.equal(text, ""), None, own)
 
 
 def _columns(records: Sequence[Row], table: TableName, rules: Rules) -> dict[str, list[Any]]:

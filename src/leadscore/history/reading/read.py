@@ -11,6 +11,7 @@ import pyarrow as pa
 from leadscore.config import TABLES
 from leadscore.errors import ConfigError, DataError, Problem
 from leadscore.history.reading.check import check_changes, check_leads, check_touches, check_transitions, odd_times
+from leadscore.history.reading.delivered import check_delivered_once
 from leadscore.history.reading.future import all_far_ahead
 from leadscore.history.reading.quarantine import set_aside
 from leadscore.history.reading.rules import REQUIRED, Rules
@@ -80,6 +81,8 @@ def read_tables(
                 reading.problems[table] = (_missing(table, funnel),)
             else:
                 reading.check(table, source)
+                if table != "leads":
+                    check_delivered_once(source, reading.rules, reading.checked[table], funnel)
         except DataError as error:
             reading.problems[table] = error.problems
     tables = reading.tables(quarantine=quarantine)
@@ -175,8 +178,9 @@ class Reading:
         if problems and (whole or not quarantine or not len(rows["leads"].ids)):
             raise DataError(problems)
         tables = Tables(**({"changes": {}} | rows), known_until=self.until)
-        odd = (*odd_times(self.checked, self.rules), *all_far_ahead(tables, self.rules.future))
-        return replace(tables, warnings=odd)
+        of_tables = (warning for each in self.checked.values() for warning in each.warnings)
+        far_ahead = all_far_ahead(tables, self.rules.future)
+        return replace(tables, warnings=(*of_tables, *odd_times(self.checked, self.rules), *far_ahead))
 
     def report(self) -> None:
         """One log line per table, and one per thing that was left out."""
@@ -184,6 +188,10 @@ class Reading:
             log.info("read %s: %s rows, %s leads", table, f"{each.n_rows:,}", f"{each.n_leads():,}")
             if each.repeats:
                 log.info("%s: %s rows repeat another and count once", table, f"{each.repeats:,}")
+            if each.corrected:
+                log.info("%s: of %s events the row recorded last replaces others", table, f"{each.corrected:,}")
+            for warning in each.warnings:
+                log.warning("%s", warning)
             if each.ignored:
                 log.info(
                     "changes: %s rows not used, of attributes that [changes] does not declare",

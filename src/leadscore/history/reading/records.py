@@ -36,7 +36,8 @@ def check_records(records: Sequence[Mapping[str, Any]], rules: Rules, known_unti
 
     The result is that of `check_tables` for the same contents. A column that may be missing is not there where no
     row has a value in it. What differs: values of several types in one column are each read as text; true and false
-    are no numbers; a column of which no lead has a value is no error, its values are missing.
+    are no numbers; a column of which no lead has a value is no error, its values are missing; an ``event_id`` names
+    an event of its record, so that a lead is the same whichever leads are sent with it.
 
     Parameters
     ----------
@@ -127,6 +128,7 @@ def _transitions(events: list[Row], lead: Int64s, rules: Rules) -> TransitionTab
     occurred = readers["occurred_at"].plain(written)
     stage = readers["stage"].plain(values_of(events, "stage"))
     recorded = _recorded(events, occurred, readers)
+    _optional(events, "event_id", readers)
     whole_day = rules.are_plain_whole_days(written)
     return TransitionTable(
         lead,
@@ -153,6 +155,7 @@ def _touches(events: list[Row], lead: Int64s, readers: Mapping[str, Reader]) -> 
 
 def _changes(events: list[Row], lead: Int64s, rules: Rules) -> dict[str, ChangeTable]:
     readers, rows = rules.readers["changes"], dict[str | None, list[int]]()
+    _optional(events, "event_id", readers)
     for row, name in enumerate(texts(values_of(events, "attribute"))):
         rows.setdefault(name, []).append(row)
     if None in rows or "" in rows:

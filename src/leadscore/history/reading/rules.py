@@ -34,9 +34,9 @@ REQUIRED: dict[TableName, tuple[str, ...]] = {
 }
 OPTIONAL: dict[TableName, tuple[str, ...]] = {
     "leads": ("recorded_at", "do_not_score"),
-    "transitions": ("recorded_at",),
+    "transitions": ("recorded_at", "event_id"),
     "touches": ("recorded_at", "direction", "by", "value", "event_id"),
-    "changes": ("recorded_at",),
+    "changes": ("recorded_at", "event_id"),
 }
 # Columns that the data set folder has a place for and that no feature may be made of.
 NOTED: dict[TableName, tuple[str, ...]] = {
@@ -93,7 +93,7 @@ class Rules:
             raise ConfigError(f"attributes: {', '.join(sorted(taken))} cannot be declared, leadscore reads it as it is")
         own: dict[TableName, dict[str, Reader]] = {
             "leads": {"do_not_score": read.boolean(), **fixed},
-            "transitions": {"stage": read.stage(funnel)},
+            "transitions": {"stage": read.stage(funnel), "event_id": read.event_key()},
             "touches": {
                 "kind": read.category(required=True),
                 "direction": read.direction(),
@@ -101,7 +101,7 @@ class Rules:
                 "value": read.number(read.LARGEST_VALUE),
                 "event_id": read.event_key(),
             },
-            "changes": {"attribute": read.category(required=True)},
+            "changes": {"attribute": read.category(required=True), "event_id": read.event_key()},
         }
         readers = {table: _times(table, funnel.time) | columns for table, columns in own.items()}
         whole_days = frozenset(funnel.time.whole_days)

@@ -18,6 +18,9 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("version", sa.BigInteger()))
         op.add_column(table, sa.Column("corrected_at", sa.BigInteger()))
         op.add_column(table, _flag("backfilled"))
+        some = sa.text("corrected_at IS NOT NULL")
+        name = f"ix_{table}_corrected_at"
+        op.create_index(name, table, ["corrected_at"], sqlite_where=some, postgresql_where=some)
     op.add_column("transitions", _flag("whole_day"))
     op.add_column("leads", sa.Column("gone_at", sa.BigInteger()))
     op.add_column("leads", _flag("incomplete"))
@@ -35,6 +38,7 @@ def downgrade() -> None:
         op.drop_column("leads", name)
     op.drop_column("transitions", "whole_day")
     for table in EVENTS:
+        op.drop_index(f"ix_{table}_corrected_at", table)
         for name in ("version", "corrected_at", "backfilled"):
             op.drop_column(table, name)
 
