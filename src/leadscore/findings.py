@@ -6,13 +6,13 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import lightgbm as lgb
 import numpy as np
 
 from leadscore.examples import known_by
 from leadscore.features import columns_of, matrix
 from leadscore.labels import reached
 from leadscore.metrics import ALL, Ordering, auc, figures, jitter, log_loss, overall, worked
+from leadscore.model.lightgbm_fit import data_set, grow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,6 @@ ONE_COLUMN = {
     "min_data_in_leaf": 20,
     "num_threads": 1,
     "deterministic": True,
-    "force_col_wise": True,
     "verbosity": -1,
 }
 ONE_COLUMN_ROUNDS = 60
@@ -194,13 +193,13 @@ class _Cell:
         outcome = outcome[:, self.place]
         learnt = (self.history.at(past.lead, past.as_of).steps.stage == self.current) & ~np.isnan(outcome)
         category = bool(self.model.columns_[column].names)
-        binned = lgb.Dataset(
+        binned = data_set(
             self._column(column, self.history.at(past.lead[learnt], past.as_of[learnt]), n_jobs),
             outcome[learnt],
-            categorical_feature=[0] if category else [],
-            params=ONE_COLUMN,
+            ONE_COLUMN,
+            categories=[0] if category else [],
         )
-        trees = lgb.train(ONE_COLUMN, binned, ONE_COLUMN_ROUNDS)
+        trees = grow(ONE_COLUMN, binned, ONE_COLUMN_ROUNDS)
         later = self.history.at(judged.lead[rows], judged.as_of[rows])
         return np.asarray(trees.predict(self._column(column, later, n_jobs), num_threads=1), np.float64)
 
