@@ -13,7 +13,6 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import lightgbm as lgb
 import numpy as np
 import pandas as pd
 
@@ -30,9 +29,11 @@ from benchmarks.outcome_log import (
 )
 from leadscore.config import LightGBMSettings
 from leadscore.metrics import Ordering, auc
-from leadscore.model.stage import tree_settings
+from leadscore.model.lightgbm_fit import data_set, grow, tree_settings
 
 if TYPE_CHECKING:
+    import lightgbm as lgb
+
     from benchmarks.outcome_log import Log, Split
     from leadscore.history.line import Bools, Float32s, Float64s, Int64s
 
@@ -82,13 +83,13 @@ def judge(log: Log, parts: Split, n_jobs: int) -> dict[str, dict[str, float]]:
     train, test = parts.train & short, parts.test & short
     seen = features_of(log, train, train | test)
     learnt = train[train | test]
-    binned = lgb.Dataset(
+    binned = data_set(
         seen.X[learnt],
         np.zeros(np.count_nonzero(learnt), np.float32),
+        tree_settings(TREES, n_jobs),
+        categories=seen.categories,
         weight=lead_weights(log.lead[train]),
-        categorical_feature=list(seen.categories),
-        params=tree_settings(TREES, n_jobs),
-    ).construct()
+    )
     figures = {}
     for code, name in enumerate(OUTCOMES):
         outcome = (log.outcome[log.lead] == code).astype(np.float64)
@@ -99,7 +100,7 @@ def judge(log: Log, parts: Split, n_jobs: int) -> dict[str, dict[str, float]]:
 
 def _probability(binned: lgb.Dataset, unseen: Float32s, n_jobs: int) -> Float64s:
     settings = [tree_settings(TREES.model_copy(update={"seed": seed}), n_jobs) for seed in SEEDS]
-    given = [lgb.train(each, binned, TREES.rounds).predict(unseen, num_threads=n_jobs) for each in settings]
+    given = [grow(each, binned, TREES.rounds).predict(unseen, num_threads=n_jobs) for each in settings]
     mean: Float64s = np.mean(given, axis=0)
     return mean
 

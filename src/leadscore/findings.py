@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import lightgbm as lgb
 import numpy as np
 
 from leadscore.examples import known_by
@@ -14,6 +13,7 @@ from leadscore.features.catalogue import CALENDAR, STAGE, STEPS_BACK, TIME_IN_ST
 from leadscore.funnel import never_closed
 from leadscore.labels import reached
 from leadscore.metrics import ALL, Ordering, auc, figures, jitter, log_loss, overall, worked
+from leadscore.model.lightgbm_fit import data_set, grow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,6 @@ ONE_COLUMN = {
     "min_data_in_leaf": 20,
     "num_threads": 1,
     "deterministic": True,
-    "force_col_wise": True,
     "verbosity": -1,
 }
 ONE_COLUMN_ROUNDS = 60
@@ -235,13 +234,13 @@ class _Cell:
         outcome = outcome[:, self.place]
         learnt = (self.history.at(past.lead, past.as_of).steps.stage == self.current) & ~np.isnan(outcome)
         categories = [at for at, column in enumerate(columns) if self.model.columns_[column].names]
-        binned = lgb.Dataset(
+        binned = data_set(
             self._columns(columns, self.history.at(past.lead[learnt], past.as_of[learnt]), n_jobs),
             outcome[learnt],
-            categorical_feature=categories,
-            params=ONE_COLUMN,
+            ONE_COLUMN,
+            categories=categories,
         )
-        trees = lgb.train(ONE_COLUMN, binned, ONE_COLUMN_ROUNDS)
+        trees = grow(ONE_COLUMN, binned, ONE_COLUMN_ROUNDS)
         later = self.history.at(judged.lead[rows], judged.as_of[rows])
         return np.asarray(trees.predict(self._columns(columns, later, n_jobs), num_threads=1), np.float64)
 

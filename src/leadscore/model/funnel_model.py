@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
-import lightgbm as lgb
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
@@ -18,7 +17,8 @@ from leadscore.features import catalogue, columns_of, fit_vocabulary, matrix
 from leadscore.history import DAY
 from leadscore.model.grades import Grades
 from leadscore.model.learning import Learning
-from leadscore.model.stage import StageModel, margin_of, tree_settings
+from leadscore.model.lightgbm_fit import data_set, tree_settings
+from leadscore.model.stage import StageModel, margin_of
 from leadscore.model.trees import side_by_side
 from leadscore.model.typical import Typical
 from leadscore.model.withheld import Withheld, withheld
@@ -26,6 +26,8 @@ from leadscore.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+
+    import lightgbm as lgb
 
     from leadscore.config import Funnel
     from leadscore.features import Column, Feature
@@ -161,12 +163,12 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     def _learning(self, X: Snapshot, y: Float32s, weight: Float64s) -> Learning:
         features = matrix(self.features_, X.coded(self.vocabulary_), self.n_jobs)
         names = [column.name for column in self.columns_]
-        binned = lgb.Dataset(
+        binned = data_set(
             features,
             np.zeros(len(features), np.float32),
-            categorical_feature=[place for place, column in enumerate(self.columns_) if column.names],
-            params=tree_settings(self.funnel.lightgbm, self.n_jobs),
-        ).construct()
+            tree_settings(self.funnel.lightgbm, self.n_jobs),
+            categories=[place for place, column in enumerate(self.columns_) if column.names],
+        )
         return Learning(self.funnel, binned, features, names.index("stage"), y, X.lead, X.as_of, weight, self.n_jobs)
 
     @cached_property

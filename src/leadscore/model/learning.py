@@ -12,7 +12,8 @@ import lightgbm as lgb
 import numpy as np
 
 from leadscore.model.blocks import Blocks
-from leadscore.model.stage import StageModel, fit_calibration, margin_loss, margin_of, tree_settings
+from leadscore.model.lightgbm_fit import grow, tree_settings
+from leadscore.model.stage import StageModel, fit_calibration, margin_loss, margin_of
 from leadscore.model.together import Together
 from leadscore.model.trees import Narrowed, booster_of, narrowed, trees_of, with_counts
 from leadscore.model.withheld import withheld
@@ -176,10 +177,10 @@ class Learning:
         settings = tree_settings(self.funnel.lightgbm, 1)
         train = self._subset(place, rows, shared)
         if later is None:
-            return lgb.train(settings, train, rounds)
-        stop = lgb.early_stopping(self.funnel.lightgbm.early_stopping_rounds, verbose=False)
+            return grow(settings, train, rounds)
         valid = self._subset(place, later, shared)
-        booster = lgb.train(settings, train, rounds, valid_sets=[valid], callbacks=[stop])
+        patience = self.funnel.lightgbm.early_stopping_rounds
+        booster = grow(settings, train, rounds, later=valid, patience=patience)
         return lgb.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
 
     def _subset(self, place: int, rows: Bools, shared: lgb.Booster) -> lgb.Dataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import minimize
@@ -12,7 +12,6 @@ from scipy.special import expit, log_expit
 if TYPE_CHECKING:
     import lightgbm as lgb
 
-    from leadscore.config import LightGBMSettings
     from leadscore.history.line import Float32s, Float64s
 
 
@@ -99,26 +98,3 @@ def fit_calibration(margin: Float64s, outcome: Float32s | Float64s) -> tuple[flo
 def margin_loss(margin: Float64s, outcome: Float32s | Float64s) -> float:
     """Log loss of log odds."""
     return float(-np.mean(outcome * log_expit(margin) + (1 - outcome) * log_expit(-margin)))
-
-
-def tree_settings(settings: LightGBMSettings, n_jobs: int) -> dict[str, Any]:
-    """Parameters for LightGBM; the same for binning and for every fit on it."""
-    return {
-        "objective": "binary",
-        "learning_rate": settings.learning_rate,
-        "num_leaves": settings.num_leaves,
-        "min_data_in_leaf": settings.min_data_in_leaf,
-        "lambda_l2": settings.lambda_l2,
-        "feature_fraction": settings.feature_fraction,
-        "bagging_fraction": settings.bagging_fraction,
-        "bagging_freq": 1,
-        "max_bin": settings.max_bin,
-        "cat_smooth": settings.cat_smooth,
-        "extra_trees": settings.extra_trees,
-        "seed": settings.seed,
-        "num_threads": n_jobs,
-        "deterministic": True,
-        "force_col_wise": True,
-        "feature_pre_filter": False,
-        "verbosity": -1,
-    }

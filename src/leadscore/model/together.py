@@ -12,13 +12,14 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import lightgbm as lgb
 import numpy as np
 from scipy.special import logit
 
-from leadscore.model.stage import tree_settings
+from leadscore.model.lightgbm_fit import data_set, grow, tree_settings
 
 if TYPE_CHECKING:
+    import lightgbm as lgb
+
     from leadscore.config import LightGBMSettings
     from leadscore.history.line import Bools, Float32s, Float64s, Int64s
 
@@ -88,12 +89,12 @@ class Together:
     ) -> Together:
         """Pair the examples with the stages whose outcome is known."""
         row, place = np.nonzero(~np.isnan(outcome))
-        asked = np.column_stack((place, place + 1 - current[row])).astype(np.float32)
+        ahead = np.column_stack((place, place + 1 - current[row])).astype(np.float32)
+        columns = data_set(ahead, np.zeros(len(row)), tree_settings(settings, n_jobs))
         pairs = binned.subset(row.tolist()).construct()
         with warnings.catch_warnings():
             # LightGBM says that it keeps no X, and which columns are categories is known to the bins alone.
             warnings.simplefilter("ignore", UserWarning)
-            columns = lgb.Dataset(asked, np.zeros(len(row)), params=tree_settings(settings, n_jobs)).construct()
             pairs.add_features_from(columns)
         return cls(pairs, row, place, outcome[row, place], weight[row], settings, n_jobs)
 
@@ -111,10 +112,9 @@ class Together:
         settings = tree_settings(self.settings, self.n_jobs)
         train = self._subset(chosen, start)
         if until is None:
-            return Grown(lgb.train(settings, train, rounds).model_to_string(), rounds, start)
+            return Grown(grow(settings, train, rounds).model_to_string(), rounds, start)
         later = self._subset(until[self.row, self.place], start)
-        stop = lgb.early_stopping(self.settings.early_stopping_rounds, verbose=False)
-        booster = lgb.train(settings, train, rounds, valid_sets=[later], callbacks=[stop])
+        booster = grow(settings, train, rounds, later=later, patience=self.settings.early_stopping_rounds)
         found = booster.best_iteration
         return Grown(booster.model_to_string(num_iteration=found), found, start)
 
