@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Union, get_args, get_origin
 import pytest
 
 from leadscore.api.settings import ServiceSettings
-from leadscore.config import Funnel, Section
+from leadscore.config import Funnel, Section, read_funnel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,8 @@ def settings() -> list[str]:
     """Every setting of ``funnel.toml``, as ``section.name``."""
     found = ["preset"]
     for name, field in Funnel.model_fields.items():
-        inner = [f"{name}.{setting}" for section in sections(field.annotation) for setting in section.model_fields]
+        key = f"{name}.<table>" if get_origin(field.annotation) is dict else name
+        inner = [f"{key}.{setting}" for section in sections(field.annotation) for setting in section.model_fields]
         found += inner or [name]
     return found
 
@@ -91,6 +92,14 @@ def test_every_environment_variable_is_in_the_readme(readme: str, variable: str)
 def test_every_variable_of_make_is_in_the_readme_and_in_the_help(readme: str, variable: str) -> None:
     assert f"{variable}=" in helped()
     assert f"{variable}=" in readme
+
+
+def test_the_settings_shown_in_the_readme_are_read(readme: str, tmp_path: Path) -> None:
+    blocks = re.findall(r"^```toml\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "funnel.toml"
+    path.write_text("\n".join(blocks), encoding="utf-8")
+
+    assert read_funnel(path).tables["transitions"].columns["stage"] == "To Stage"
 
 
 def test_make_alone_lists_every_target_with_a_line() -> None:
