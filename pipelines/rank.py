@@ -6,8 +6,10 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from leadscore.api.settings import service_settings
 from leadscore.command import data_set_arguments, moment, read, run
 from leadscore.history.zone import micros
+from leadscore.model.staleness import warn_of_stale_history
 from leadscore.registry import load_champion
 from leadscore.scoring import HANDOFF, WIN, rank
 
@@ -25,7 +27,10 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=10, help="leads to print of each list")
     asked = parser.parse_args()
     model, version = load_champion(asked.jobs)
-    ranked = rank(read(asked), model, asked.as_of and micros(asked.as_of))
+    history = read(asked)
+    as_of = history.known_until if asked.as_of is None else micros(asked.as_of)
+    warn_of_stale_history(model, as_of, service_settings().stale_model_days)
+    ranked = rank(history, model, as_of)
     out = asked.out or Path("ranked") / f"{asked.data.resolve().name}.csv"
     out.parent.mkdir(parents=True, exist_ok=True)
     ranked.to_parquet(out, index=False) if out.suffix == ".parquet" else ranked.to_csv(out, index=False)

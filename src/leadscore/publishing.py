@@ -11,6 +11,7 @@ import numpy as np
 from pydantic_core import to_json
 
 from leadscore.history import MISSING
+from leadscore.model.staleness import STALE_MODEL_DAYS, stale_from
 from leadscore.scoring import HANDOFF, WIN, score_leads
 from leadscore.store import ScoredLeads, open_runs, records_of, relist, unlist
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from leadscore.scoring import Scores
     from leadscore.store.records import Record
 
-FALLBACK, NO_SIGNAL = "fallback", "no_signal"
+FALLBACK, NO_SIGNAL, STALE_MODEL = "fallback", "no_signal", "stale_model"
 OWNER, SOURCE = "owner", "source"
 EVENTS = ("transitions", "touches", "changes")
 TIMES = ("created_at", "occurred_at", "recorded_at")
@@ -62,6 +63,7 @@ def rescore(
     *,
     as_of: int,
     scored_at: int,
+    stale_days: float = STALE_MODEL_DAYS,
 ) -> Rescored | None:
     """Score some leads anew by what is stored of them, and list them so; None where none of them is in the store.
 
@@ -76,6 +78,8 @@ def rescore(
         ``Rules.of(model.funnel)``.
     as_of, scored_at : int
         The time of the request, in microseconds since 1970 UTC.
+    stale_days : float
+        As of more days after the history that the model has learnt from, scores are flagged ``stale_model``.
 
     Raises
     ------
@@ -97,6 +101,7 @@ def rescore(
         scores.probability,
         number=number[scores.scored],
         scored_at=scored_at,
+        stale_days=stale_days,
         ranked=False,
     )
     unlist(connection, np.delete(number, scores.scored).tolist())
@@ -113,6 +118,7 @@ def scored_leads(
     number: Int64s,
     scored_at: int,
     ranked: bool,
+    stale_days: float = STALE_MODEL_DAYS,
 ) -> ScoredLeads:
     """What is listed of leads, the same for many as for one.
 
@@ -126,6 +132,8 @@ def scored_leads(
         Microseconds since 1970 UTC.
     ranked : bool
         Whether these are all open leads, so that they have ranks; equal probabilities in order of ``number``.
+    stale_days : float
+        As of more days after the history that the model has learnt from, scores are flagged ``stale_model``.
     """
     standing = snapshot.steps.stage
     is_open = standing < len(model.stages_)
@@ -135,7 +143,7 @@ def scored_leads(
         as_of=snapshot.as_of,
         stage=np.array([*model.funnel.stages, "lost"], object)[standing],
         probabilities=_written(probability),
-        flags=_flags(model)[standing],
+        flags=_flags(model, snapshot.as_of > stale_from(model, stale_days), standing),
         of_list=np.where(is_open, np.where(before, HANDOFF, WIN).astype(object), ""),
         rank=_ranks(number, key, before) if ranked else None,
         key=np.where(is_open, key, 0.0),
@@ -147,10 +155,17 @@ def scored_leads(
     )
 
 
-def flags_of(ahead: Sequence[StageModel]) -> list[str]:
-    """What is to be known of the probabilities of the stages ahead of a lead."""
+def flags_of(ahead: Sequence[StageModel], *, stale: bool) -> list[str]:
+    """What is to be known of the probabilities of the stages ahead of a lead; nothing where none is ahead.
+
+    Parameters
+    ----------
+    stale : bool
+        Whether the history that the model has learnt from ended long before.
+    """
     flags = [FALLBACK] if any(each.fallback for each in ahead) else []
-    return [*flags, NO_SIGNAL] if any(each.no_signal for each in ahead) else flags
+    flags += [NO_SIGNAL] if any(each.no_signal for each in ahead) else []
+    return [*flags, STALE_MODEL] if stale and ahead else flags
 
 
 def _newest_known(record: Record) -> int:
@@ -193,10 +208,13 @@ def _written(probability: Float64s) -> Strings:
     return found
 
 
-def _flags(model: FunnelModel) -> Strings:
-    """The flags of a lead by its stage, as a list in JSON; won and lost leads have none."""
-    n_stages = len(model.stages_)
-    return np.array([json.dumps(flags_of(model.stages_[stage:])) for stage in range(n_stages + 2)], object)
+def _flags(model: FunnelModel, stale: Bools, stage: Int64s) -> Strings:
+    """The flags of each lead, as a list in JSON; won and lost leads have none."""
+    by_stage = [
+        [json.dumps(flags_of(model.stages_[stage:], stale=each)) for stage in range(len(model.stages_) + 2)]
+        for each in (False, True)
+    ]
+    return np.array(by_stage, object)[stale.astype(np.int64), stage]
 
 
 def _category(snapshot: Snapshot, name: str) -> Strings:

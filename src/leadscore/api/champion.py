@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from leadscore.errors import LeadscoreError, NoChampionError
+from leadscore.model.staleness import STALE_MODEL_DAYS
 from leadscore.registry import Served, champion_identity, fetch_champion, is_registered, last_served
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Champion:
         From one look at the registry to the next.
     swapped : callable
         Told of each model that comes into service.
+    stale_days : float
+        Of each `Served`.
     served : Served, optional
         The model in service; None before there was any. Read it once per request: the next read may be another.
     trouble : str
@@ -41,6 +44,7 @@ class Champion:
     folder: Path
     seconds: float
     swapped: Callable[[Served], None] = lambda _served: None
+    stale_days: float = STALE_MODEL_DAYS
     served: Served | None = None
     trouble: str = ""
     _stopped: threading.Event = field(default_factory=threading.Event)
@@ -74,7 +78,7 @@ class Champion:
         # Not the number alone: a new registry has a version 1 of its own.
         if self.served is None or identity != self.served.identity:
             try:
-                self.served = fetch_champion(identity, self.folder)
+                self.served = replace(fetch_champion(identity, self.folder), stale_days=self.stale_days)
             except (LeadscoreError, OSError) as error:
                 self._in_trouble(f"version {identity.version} cannot be loaded", error)
                 return
@@ -99,7 +103,7 @@ class Champion:
             log.warning("champion: the local copy cannot be used: %s", error)
             return
         if served is not None:
-            self.served = served
+            self.served = replace(served, stale_days=self.stale_days)
             log.warning("champion: the local copy of %s is in service", served.identity)
 
     def _watch(self) -> None:

@@ -110,7 +110,16 @@ def _stored(store: Store, arrived: Sequence[Arrived]) -> list[Stored]:
 
 def _rescored(connection: sa.Connection, served: Served, lead_ids: tuple[str, ...], now: int) -> dict[str, Told]:
     version = str(served.version)
-    found = rescore(connection, served.model, served.rules, version, lead_ids, as_of=now, scored_at=now)
+    found = rescore(
+        connection,
+        served.model,
+        served.rules,
+        version,
+        lead_ids,
+        as_of=now,
+        scored_at=now,
+        stale_days=served.stale_days,
+    )
     if found is None:
         return {}
     scores = found.scores
@@ -122,7 +131,7 @@ def _rescored(connection: sa.Connection, served: Served, lead_ids: tuple[str, ..
         if row not in place:
             told[lead_id] = unscored(lead_id, None) | every
             continue
-        score = score_told(scores, served.model, place[row], every)
+        score = score_told(scores, served.model, place[row], every, served.stale_from)
         rank = listed[lead_id].rank if lead_id in listed and not score["closed"] else None
         told[lead_id] = score | {"rank": rank}
     return told

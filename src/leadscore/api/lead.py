@@ -83,7 +83,16 @@ def object_to_profiling(lead_id: LeadIdInPath, request: Request, said: Objection
             raise unknown()
         if not objects and served is not None:
             version = str(served.version)
-            rescore(connection, served.model, served.rules, version, [lead_id], as_of=now, scored_at=now)
+            rescore(
+                connection,
+                served.model,
+                served.rules,
+                version,
+                [lead_id],
+                as_of=now,
+                scored_at=now,
+                stale_days=served.stale_days,
+            )
     return JSON({"lead_id": lead_id, "do_not_score": objects})
 
 

@@ -75,7 +75,7 @@ class Standing:
         every = every_score(self.as_of, self.scored_at, str(self.served.version))
         if not len(self.scores.scored):
             return unscored(self.lead_id, None) | every
-        told = score_told(self.scores, self.served.model, 0, every)
+        told = score_told(self.scores, self.served.model, 0, every, self.served.stale_from)
         if told["closed"]:
             return told
         flags = [*told["flags"], *([STALE] if self.as_of < stale_before else [])]

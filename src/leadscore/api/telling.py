@@ -35,10 +35,10 @@ def scores_told(scores: Scores, served: Served, as_of: int, scored_at: int, why:
     why : sequence of dict, length n_leads
         Of `why_told`.
     """
-    every = every_score(as_of, scored_at, str(served.version))
+    every, stale = every_score(as_of, scored_at, str(served.version)), served.stale_from
     open_, closed, lists = [], [], {HANDOFF: 0, WIN: 0}
     for place in np.lexsort((scores.lead_id[scores.scored], -scores.key, ~scores.before)).tolist():
-        told = score_told(scores, served.model, place, every)
+        told = score_told(scores, served.model, place, every, stale)
         if told["closed"]:
             closed.append(told)
             continue
@@ -51,7 +51,7 @@ def scores_told(scores: Scores, served: Served, as_of: int, scored_at: int, why:
     return open_ + closed + objecting
 
 
-def score_told(scores: Scores, model: FunnelModel, place: int, every: Told) -> Told:
+def score_told(scores: Scores, model: FunnelModel, place: int, every: Told, stale_from: int) -> Told:
     """The score of one lead, without its rank and reasons.
 
     Parameters
@@ -60,6 +60,8 @@ def score_told(scores: Scores, model: FunnelModel, place: int, every: Told) -> T
         Of the lead among those scored.
     every : dict
         Of `every_score`.
+    stale_from : int
+        Of `leadscore.registry.Served`.
     """
     stage = int(scores.stage[place])
     lead_id = scores.lead_id[scores.scored[place]]
@@ -77,7 +79,7 @@ def score_told(scores: Scores, model: FunnelModel, place: int, every: Told) -> T
         "rank": None,
         "grade": scores.grade[place],
         "probabilities": _ahead(model, stage, scores.probability[place, stage:].tolist()),
-        "flags": flags_of(model.stages_[stage:]),
+        "flags": flags_of(model.stages_[stage:], stale=bool(scores.snapshot.as_of[place] > stale_from)),
         **every,
         "reasons": None,
     }

@@ -24,6 +24,7 @@ from leadscore.errors import ModelError, RegistryError
 from leadscore.history import Rules
 from leadscore.model import load_model, read_about
 from leadscore.model.manifest import MANIFEST
+from leadscore.model.staleness import STALE_MODEL_DAYS, stale_from
 from leadscore.registry.connection import connected, model_name, registry_digest
 from leadscore.registry.identity import ModelIdentity, identity_of
 from leadscore.registry.versions import download
@@ -59,17 +60,25 @@ class Served:
         What is told of it: ``about`` of `leadscore.model.save_model`.
     rules : Rules
         What leads that are sent must keep to.
+    stale_days : float
+        Scores as of more days after the history that the model has learnt from are flagged ``stale_model``.
     """
 
     identity: ModelIdentity
     model: FunnelModel
     about: dict[str, Any]
     rules: Rules
+    stale_days: float = STALE_MODEL_DAYS
 
     @property
     def version(self) -> int:
         """Of the registered model."""
         return self.identity.version
+
+    @property
+    def stale_from(self) -> int:
+        """`leadscore.model.staleness.stale_from` of the model."""
+        return stale_from(self.model, self.stale_days)
 
 
 def fetch_champion(identity: ModelIdentity, folder: Path) -> Served:
