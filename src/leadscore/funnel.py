@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     from leadscore.history import History, Snapshot
     from leadscore.history.line import Bools, Int64s
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,11 @@ class Stays:
 
 
 def open_stays(history: History) -> Stays:
-    """All stays in open stages, from the moment the lead was known, up to ``known_until``."""
+    """All stays in open stages, from the moment the lead was known, up to ``known_until``.
+
+    Where a lead that was created before ``time.history_begins`` stood until its first transition is not known: that
+    is no stay.
+    """
     steps = history.steps
     every_lead = np.arange(len(history))
     # Each lead's stays: one in the first stage before its first step, then one per step.
@@ -57,11 +64,23 @@ def open_stays(history: History) -> Stays:
     begin = np.maximum(begin, history.known[lead])
     end = np.minimum(end, history.known_until + 1)
     win = len(history.funnel.stages) - 1
-    return Stays(lead, stage, begin, end).of((stage < win) & (begin < end))
+    initial = np.append(True, lead[1:] != lead[:-1])[: len(lead)]
+    unknown = initial & (history.created[lead] < history.begins)
+    return Stays(lead, stage, begin, end).of((stage < win) & (begin < end) & ~unknown)
 
 
 def open_leads(history: History, as_of: int) -> Snapshot:
-    """The leads that are known and neither won nor lost at ``as_of``, in order of ``lead_id``."""
+    """The leads that are known and neither won nor lost at ``as_of``, in order of ``lead_id``.
+
+    Leads of which it is not known where they stand are left out, and counted in the log.
+    """
     lead = np.flatnonzero(history.known <= as_of)
     snapshot = history.at(lead, np.full(len(lead), as_of))
-    return snapshot[np.flatnonzero(snapshot.steps.stage < len(history.funnel.stages) - 1)]
+    known = snapshot.steps.known
+    if n_unknown := len(known) - np.count_nonzero(known):
+        log.info(
+            "%d leads created before history_begins have no transition: where they stand is not known, and they are "
+            "not listed",
+            n_unknown,
+        )
+    return snapshot[np.flatnonzero(known & (snapshot.steps.stage < len(history.funnel.stages) - 1))]

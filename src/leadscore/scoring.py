@@ -83,7 +83,10 @@ class Scores:
         Of the model.
     lead_id : ndarray of str, shape (n_leads,)
     scored : ndarray of int64, shape (n_scored,)
-        Rows of the leads that may be scored; the others are marked ``do_not_score``.
+        Rows of the leads that may be scored; the others are marked ``do_not_score``, or are ``unknown``.
+    unknown : ndarray of int64, shape (n_unknown,)
+        Rows of the leads created before ``time.history_begins`` of which no transition is known: where they stand is
+        not known, and they are not scored.
     snapshot : Snapshot
         What was known of these.
     stage : ndarray of int64, shape (n_scored,)
@@ -101,6 +104,7 @@ class Scores:
     funnel: Funnel
     lead_id: Strings
     scored: Int64s
+    unknown: Int64s
     snapshot: Snapshot
     stage: Int64s
     probability: Float64s
@@ -116,6 +120,7 @@ class Scores:
             self.funnel,
             np.array(lead_id, object),
             self.scored[rows] - begin,
+            self.unknown[slice(*np.searchsorted(self.unknown, (begin, begin + len(lead_id))))] - begin,
             self.snapshot[rows],
             self.stage[rows],
             self.probability[rows],
@@ -150,11 +155,13 @@ def score_leads(
     lead_id = np.array([str(record["lead_id"]) for record in records], object)
     scored = np.array([row for row, each in enumerate(lead_id) if each in place], np.int64)
     snapshot = history.at(np.array([place[each] for each in lead_id[scored]], np.int64), as_of[scored])
+    known = snapshot.steps.known
+    scored, unknown, snapshot = scored[known], scored[~known], snapshot[np.flatnonzero(known)]
     probability = model.predict_proba(snapshot)
     stage = snapshot.steps.stage
     key, before = model.keys(stage, probability)
     grade = model.grades_.grade(key, before)
-    return Scores(model.funnel, lead_id, scored, snapshot, stage, probability, key, before, grade)
+    return Scores(model.funnel, lead_id, scored, unknown, snapshot, stage, probability, key, before, grade)
 
 
 def score_records(model: FunnelModel, records: pd.DataFrame) -> pd.DataFrame:
@@ -171,7 +178,8 @@ def score_records(model: FunnelModel, records: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         ``lead_id``, ``stage`` at ``as_of`` and the columns of `probability_columns`, in the order of the records.
-        A lead that is won, lost or marked ``do_not_score`` has no probability, and the latter no stage.
+        A lead that is won, lost or marked ``do_not_score`` has no probability, and the latter no stage; nor has one
+        of which it is not known where it stands (``time.history_begins``).
 
     Raises
     ------

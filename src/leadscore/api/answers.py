@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field
 AsOf = Annotated[str, Field(description="The moment that it is for: all that was known then counts.")]
 ScoredAt = Annotated[str, Field(description="When it was computed.")]
 ModelVersion = Annotated[str, Field(description="Version of the model in the registry.")]
-STAGE = "Where the lead stands; null for one that objects to profiling."
+STAGE = "Where the lead stands; null for one that objects to profiling, or where it is not known."
 FLAGS = (
     "`stale`: long not scored; `stale_model`: scored by a model whose history had ended long before; `fallback`: base "
-    "rates for want of outcomes; `no_signal`: base rates for want of skill."
+    "rates for want of outcomes; `no_signal`: base rates for want of skill; `unknown_stage`: no score, because the "
+    "lead is older than the record of stages and has not moved since."
 )
 
 

@@ -16,7 +16,7 @@ from leadscore.api.json import JSON
 from leadscore.api.metrics import EVENTS, LEADS
 from leadscore.api.posted import Posted
 from leadscore.api.service import service_of
-from leadscore.api.telling import every_score, score_told, unscored
+from leadscore.api.telling import every_score, score_told, unplaced
 from leadscore.api.times import written
 from leadscore.api.understood import understood
 from leadscore.errors import StoreError
@@ -129,7 +129,7 @@ def _rescored(connection: sa.Connection, served: Served, lead_ids: tuple[str, ..
     for row, (lead_id, as_of) in enumerate(zip(scores.lead_id.tolist(), found.as_of.tolist(), strict=True)):
         every = every_score(as_of, now, version)
         if row not in place:
-            told[lead_id] = unscored(lead_id, None) | every
+            told[lead_id] = unplaced(scores, row) | every
             continue
         score = score_told(scores, served.model, place[row], every, served.stale_from)
         rank = listed[lead_id].rank if lead_id in listed and not score["closed"] else None

@@ -17,7 +17,7 @@ from leadscore.api.telling import (
     probabilities_told,
     reasons_told,
     score_told,
-    unscored,
+    unplaced,
 )
 from leadscore.explain import changes, explain
 from leadscore.history.line import DAY
@@ -74,7 +74,7 @@ class Standing:
         """The score with its reasons."""
         every = every_score(self.as_of, self.scored_at, str(self.served.version))
         if not len(self.scores.scored):
-            return unscored(self.lead_id, None) | every
+            return unplaced(self.scores, 0) | every
         told = score_told(self.scores, self.served.model, 0, every, self.served.stale_from)
         if told["closed"]:
             return told
@@ -109,6 +109,8 @@ class Standing:
         before = score_leads(
             self.served.model, [self.record], np.array([self.past[-1].as_of], np.int64), self.served.rules
         )
+        if not len(before.scored):
+            return ()
         was = explain(self.served.model, before.snapshot, self._place)
         return changes(was[0], self._reasons)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 Told = dict[str, Any]
-STALE = "stale"
+STALE, UNKNOWN_STAGE = "stale", "unknown_stage"
 NO_FLAGS = "[]"
 
 
@@ -47,8 +47,8 @@ def scores_told(scores: Scores, served: Served, as_of: int, scored_at: int, why:
         told["reasons"] = why[scores.scored[place]]
         open_.append(told)
     scored = set(scores.scored.tolist())
-    objecting = [unscored(each, None) | every for row, each in enumerate(scores.lead_id) if row not in scored]
-    return open_ + closed + objecting
+    others = [unplaced(scores, row) | every for row in range(len(scores.lead_id)) if row not in scored]
+    return open_ + closed + others
 
 
 def score_told(scores: Scores, model: FunnelModel, place: int, every: Told, stale_from: int) -> Told:
@@ -94,6 +94,12 @@ def ordered_by(model: FunnelModel, of_list: str) -> str:
 def every_score(as_of: int, scored_at: int, model_version: str) -> Told:
     """What every score says, of whatever lead."""
     return {"as_of": written(as_of), "scored_at": written(scored_at), "model_version": model_version}
+
+
+def unplaced(scores: Scores, row: int) -> Told:
+    """A lead that objects to profiling, or of which it is not known where it stands."""
+    lead = unscored(scores.lead_id[row], None)
+    return lead | {"do_not_score": False, "flags": [UNKNOWN_STAGE]} if row in scores.unknown else lead
 
 
 def unscored(lead_id: str, stage: str | None) -> Told:

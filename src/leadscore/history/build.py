@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from leadscore.errors import DataError, Problem
 from leadscore.history.cores import done, on_all_cores
-from leadscore.history.history import History
+from leadscore.history.history import History, begins_of
 from leadscore.history.line import Changes, Steps, Touches
 from leadscore.history.order import by_lead_and_time, lead_of, newest_known, starts
 from leadscore.history.tables import Coded
@@ -55,7 +55,7 @@ def build_history(tables: Tables, funnel: Funnel) -> History:
         created=leads.created[order],
         known=leads.known[order],
         touches=_touches(tables.touches, place, len(order), vocabulary),
-        steps=_steps(tables.transitions, place, leads.created[order]),
+        steps=_steps(tables.transitions, place, leads.created[order], begins_of(funnel)),
         numbers={name: column[order] for name, column in leads.numbers.items()},
         categories={name: _coded(column, names[name])[order] for name, column in leads.categories.items()},
         changes={name: _changes(table, place, len(order), names.get(name)) for name, table in tables.changes.items()},
@@ -139,7 +139,7 @@ def _check_sums(line: Touches) -> None:
         )
 
 
-def _steps(table: TransitionTable, place: Int32s, created: Int64s) -> Steps:
+def _steps(table: TransitionTable, place: Int32s, created: Int64s, begins: int) -> Steps:
     start, known, (occurred, stage) = by_lead_and_time(
         place[table.lead], table.known, len(created), [table.occurred, table.stage]
     )
@@ -147,7 +147,9 @@ def _steps(table: TransitionTable, place: Int32s, created: Int64s) -> Steps:
     newest = newest_known(lead, occurred, stage)
     lead, occurred, stage, known = lead[newest], occurred[newest], stage[newest], known[newest]
     first = _first_of_lead(lead)
-    step = stage != np.where(first, 0, _one_later(stage))
+    # Where a lead stood before stages were recorded is not known: whatever its first transition is to, it is a step.
+    from_unknown = first & (created[lead] < begins)
+    step = from_unknown | (stage != np.where(first, 0, _one_later(stage)))
     log.log(
         logging.INFO if n_transitions > WORTH_A_LINE else logging.DEBUG,
         "%d transitions: %d steps, %d older than what was known, %d repeats",
@@ -158,13 +160,14 @@ def _steps(table: TransitionTable, place: Int32s, created: Int64s) -> Steps:
     )
     lead, occurred, stage, known = lead[step], occurred[step], stage[step], known[step]
     first = _first_of_lead(lead)
+    since = np.where(from_unknown[step], occurred, created[lead])
     return Steps(
         start=starts(lead, len(created)),
         known=known,
         occurred=occurred,
         stage=stage,
         # A step may be older than the CRM's record of its lead.
-        since=np.where(first, np.minimum(created[lead], occurred), _one_later(occurred)),
+        since=np.where(first, np.minimum(since, occurred), _one_later(occurred)),
         left=np.where(first, np.int8(0), _one_later(stage)),
     )
 

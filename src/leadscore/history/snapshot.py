@@ -130,7 +130,9 @@ class Snapshot:
     def steps(self) -> StepsKnown:
         """The steps known at ``as_of``."""
         line = self._history.steps
-        return StepsKnown(line, self.funnel.lost_code, self.as_of, self.created, self.positions(line))
+        return StepsKnown(
+            line, self.funnel.lost_code, self.as_of, self.created, self.positions(line), self._history.begins
+        )
 
     def n_known(self) -> Int64s:
         """Touches, steps and changes known of each lead, shape (n_examples,)."""

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from leadscore.config import TABLES
 from leadscore.errors import ConfigError, DataError, Problem
+from leadscore.history.late_start import late_start
 from leadscore.history.reading import Rules
 from leadscore.history.reading.check import check_changes, check_leads, check_touches, check_transitions
 from leadscore.history.reading.columns import as_text
@@ -17,6 +18,7 @@ from leadscore.history.reading.faults import Faults
 from leadscore.history.reading.parts import whole
 from leadscore.history.reading.quarantine import set_aside
 from leadscore.history.reading.source import ArrowSource, open_source
+from leadscore.history.tables import TransitionTable
 from leadscore.history.zone import micros
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from leadscore.history.reading.check import Checked
     from leadscore.history.reading.rules import LeadIds
     from leadscore.history.reading.source import Source
+    from leadscore.history.tables import LeadTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ def check_folder(
     aside: dict[TableName, tuple[Source, Faults]] = {}
     found: dict[TableName, CheckedTable] = {}
     ids: LeadIds | None = None
+    leads: LeadTable | None = None
     whole_tables = True
     for table in TABLES:
         if table == "changes" and not rules.changing:
@@ -101,9 +105,15 @@ def check_folder(
                 raise DataError((Problem(table, "", "table is missing", fix),))
             if table == "leads":
                 checked, ids = check_leads(source, rules)
+                leads = checked.rows
                 found[table], faults = _kept(source, rules, checked)
             else:
-                found[table], faults = _kept(source, rules, _check(table, source, rules, ids))
+                events = _check(table, source, rules, ids)
+                found[table], faults = _kept(source, rules, events)
+                if isinstance(events.rows, TransitionTable) and leads is not None:
+                    late_start(leads, events.rows, funnel.time)
+                    # A million leads are let go before the touches are read.
+                    leads = None
         except DataError as error:
             problems += error.problems
             whole_tables = False

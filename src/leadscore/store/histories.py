@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from leadscore.errors import DataError, Problem
 from leadscore.history import Rules, build_history
 from leadscore.history.cores import on_all_cores
+from leadscore.history.late_start import warned_of_late_start
 from leadscore.history.reading.columns import encoded
 from leadscore.history.reading.parts import Part, joined, whole
 from leadscore.history.tables import ChangeTable, Coded, LeadTable, Tables, TouchTable, TransitionTable
@@ -85,7 +86,8 @@ def read_numbered(store: Store, funnel: Funnel, known_until: int) -> tuple[Histo
 
 def _read_all(store: Store, funnel: Funnel, known_until: int) -> tuple[Tables, Int64s]:
     with arrow_reader(store) as query:
-        return _tables(query, None, known_until, funnel, store.engine.dialect.name)
+        tables, number = _tables(query, None, known_until, funnel, store.engine.dialect.name)
+    return warned_of_late_start(tables, funnel.time), number
 
 
 def _tables(query: Query, some: list[int] | None, until: int, funnel: Funnel, dialect: str) -> tuple[Tables, Int64s]:

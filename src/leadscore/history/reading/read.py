@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from leadscore.config import TABLES
 from leadscore.errors import ConfigError, DataError, Problem
+from leadscore.history.late_start import warned_of_late_start
 from leadscore.history.reading.check import check_changes, check_leads, check_touches, check_transitions
 from leadscore.history.reading.quarantine import set_aside
 from leadscore.history.reading.rules import REQUIRED, Rules
@@ -81,7 +82,7 @@ def read_tables(
                 reading.check(table, source)
         except DataError as error:
             reading.problems[table] = error.problems
-    tables = reading.tables(quarantine=quarantine)
+    tables = warned_of_late_start(reading.tables(quarantine=quarantine), funnel.time)
     if quarantine:
         set_aside(folder, {table: (reading.sources[table], each.faults) for table, each in reading.checked.items()})
     reading.report()
