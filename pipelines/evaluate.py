@@ -32,7 +32,7 @@ def main() -> None:
     history = read(asked)
     past = backtest(history, [micros(asked.cut)] if asked.cut else default_cuts(history), asked.jobs)
     found = findings(history, past, asked.jobs)
-    for warning in (*history.warnings, *found.warnings):
+    for warning in found.warnings:
         log.warning("%s", warning)
     log.info("judged %d examples of %d leads", len(past.judged), len(history))
     print(readable(found.figures))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from leadscore.api.settings import service_settings
 from leadscore.command import data_set_arguments, moment, printed_list, read, run, write_list
 from leadscore.funnel import not_listed
 from leadscore.history.zone import micros
+from leadscore.model.staleness import warn_of_stale_history
 from leadscore.registry import load_champion
 from leadscore.scoring import HANDOFF, WIN, rank
 
@@ -29,7 +31,9 @@ def main() -> None:
     model, version = load_champion(asked.jobs)
     history = read(asked)
     as_of = micros(asked.as_of) if asked.as_of else history.known_until
-    ranked = rank(history, model, as_of, reasons=asked.reasons)
+    stale_days = service_settings().stale_model_days
+    warn_of_stale_history(model, as_of, stale_days)
+    ranked = rank(history, model, as_of, reasons=asked.reasons, stale_days=stale_days)
     out = asked.out or Path("ranked") / f"{asked.data.resolve().name}.csv"
     write_list(ranked, out)
     for name, what in ((HANDOFF, "before the handoff"), (WIN, "past the handoff, by the win")):

@@ -6,6 +6,7 @@ import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 
+from leadscore.api.settings import service_settings
 from leadscore.batch import publish_list
 from leadscore.command import cores, moment, run
 from leadscore.garbage import look_seldom
@@ -25,12 +26,22 @@ def main() -> None:
     parser.add_argument("--keep-days", type=float, default=90, help="how long scores stay in the history of leads")
     parser.add_argument("--jobs", type=int, default=cores(), help="threads; default: the cores of this machine")
     asked = parser.parse_args()
+    stale_days = service_settings().stale_model_days
     look_seldom()
     model, version = load_champion(asked.jobs)
     began, store = _now(), open_store()
     as_of = began if asked.as_of is None else micros(asked.as_of)
     keep_from = began - int(asked.keep_days * DAY)
-    done = publish_list(store, model, str(version), as_of, keep_from=keep_from, now=_now, compiled_in=COMPILED)
+    done = publish_list(
+        store,
+        model,
+        str(version),
+        as_of,
+        keep_from=keep_from,
+        now=_now,
+        compiled_in=COMPILED,
+        stale_days=stale_days,
+    )
     store.close()
     steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in done.seconds.items())
     total = sum(done.seconds.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -29,6 +30,7 @@ from leadscore.registry.versions import CHAMPION
 from leadscore.scoring import score_leads
 from leadscore.store import open_store, reading
 from leadscore.store.schema import touches
+from tests.conftest import enter
 from tests.service import Clock, Running, leads_as_sent, running, settings_of
 from tests.stores import fresh_url
 
@@ -160,6 +162,56 @@ def test_the_registry_is_deleted_while_serving(registry: Path, sqlite_url: str, 
     with running(settings_of(registry, **QUICK), clock) as again:
         assert again.get("/readyz").json()["model_version"] == "1"
         assert again.post("/v1/scores", lead).json() == before
+
+
+def test_version_1_of_a_new_registry_is_taken(
+    registry: Path, empty_store: Path, sqlite_url: str, clock: Clock, small_model: FunnelModel
+) -> None:
+    import mlflow  # noqa: PLC0415
+
+    new = registry / "new"
+    with pytest.MonkeyPatch.context() as patch:
+        shutil.copytree(empty_store, new)
+        enter(new, patch)
+        with connected() as client, mlflow.start_run(experiment_id=experiment_id(client)):
+            log_model(small_model, {"data": "of a new registry", "jitter": {}})
+            client.set_registered_model_alias("leadscore", CHAMPION, "1")
+    with running(settings_of(registry, **QUICK), clock) as api:
+        assert api.get("/v1/model").json()["data"] is None
+        (new / "models" / "mlflow.db").replace(registry / "models" / "mlflow.db")
+        until(lambda: api.get("/v1/model").json()["data"] == "of a new registry")
+    with running(settings_of(registry, champion_seconds=60), clock) as again:
+        assert again.get("/v1/model").json()["data"] == "of a new registry"
+
+
+def test_an_empty_registry_is_not_served_by_the_copy_of_another(
+    registry: Path, empty_store: Path, sqlite_url: str, clock: Clock
+) -> None:
+    with running(settings_of(registry, **QUICK), clock) as api:
+        assert api.get("/readyz").status_code == 200
+    with connected() as client:
+        client.delete_registered_model_alias("leadscore", CHAMPION)
+    with running(settings_of(registry, **QUICK), clock) as without_alias:
+        # The registry still has the model that was served last.
+        assert without_alias.get("/readyz").json()["model_version"] == "1"
+    shutil.copyfile(empty_store / "models" / "mlflow.db", registry / "models" / "mlflow.db")
+    with running(settings_of(registry, **QUICK), clock) as empty:
+        ready = empty.get("/readyz")
+        assert (ready.status_code, ready.json()["model_version"]) == (503, None)
+
+
+def test_another_registered_model_is_not_served_by_the_copy_of_the_first(
+    registry: Path, sqlite_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(settings_of(registry, **QUICK), clock) as api:
+        assert api.get("/readyz").status_code == 200
+    (registry / "models" / "mlflow.db").write_text("no database")
+    monkeypatch.setenv("LEADSCORE_MODEL", "other")
+    with running(settings_of(registry, **QUICK), clock) as other:
+        assert other.get("/readyz").json()["model_version"] is None
+    monkeypatch.setenv("LEADSCORE_MODEL", "leadscore")
+    with running(settings_of(registry, **QUICK), clock) as first:
+        assert first.get("/readyz").json()["model_version"] == "1"
 
 
 def test_a_new_champion_that_does_not_load_is_not_served(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import ValidationError
 
-from leadscore.config import parse_funnel, presets, read_funnel
+from leadscore.config import funnel_of, parse_funnel, presets, read_funnel
 from leadscore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -103,3 +104,29 @@ def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
     (tmp_path / "funnel.toml").write_bytes(b"\xef\xbb\xbf" + B2B.encode())
 
     assert read_funnel(tmp_path / "funnel.toml").stages[0] == "lead"
+
+
+@pytest.mark.parametrize(
+    ("zone", "written", "moment"),
+    [
+        ("", "2024-03-01", "2024-03-01T00:00:00Z"),
+        ("Europe/Berlin", "2024-03-01", "2024-02-29T23:00:00Z"),
+        ("Europe/Berlin", "2024-03-01T09:00:00", "2024-03-01T08:00:00Z"),
+        ("Europe/Berlin", "2024-03-01T09:00:00Z", "2024-03-01T09:00:00Z"),
+        ("Europe/Berlin", '"2024-03-01"', "2024-02-29T23:00:00Z"),
+    ],
+)
+def test_history_begins_on_a_day_or_at_a_time(zone: str, written: str, moment: str) -> None:
+    settings = f'preset = "b2b"\n[time]\nhistory_begins = {written}\n' + (f'timezone = "{zone}"' if zone else "")
+    funnel = parse_funnel(settings)
+
+    assert funnel.time.history_begins == datetime.fromisoformat(moment)
+    assert funnel_of(funnel.model_dump(mode="json")) == funnel
+
+
+@pytest.mark.parametrize(
+    ("written", "rule"), [("2024-03-01T09:00:00", "needs a time zone"), ("2024", "must be a date")]
+)
+def test_history_begins_is_refused(written: str, rule: str) -> None:
+    with pytest.raises(ConfigError, match=f"time.history_begins: {rule}"):
+        parse_funnel(f'preset = "b2b"\n[time]\nhistory_begins = {written}')

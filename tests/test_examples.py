@@ -52,6 +52,29 @@ def test_a_closed_lead_is_no_example() -> None:
     assert moments_of(learning_examples(history)) == ["2024-03-01T09:00:00.000000", "2024-03-02T09:00:00.000000"]
 
 
+def test_unknown_stays_are_not_learnt_from_or_judged(caplog: pytest.LogCaptureFixture) -> None:
+    history = history_of(
+        {"A": "2024-03-01 09:00", "B": "2024-03-01 09:00"},
+        [("A", "mql", "2024-03-08 09:00")],
+        known_until="2024-03-09 09:00",
+        funnel=short_funnel("[examples]\ngrid_days = [1]\n[time]\nhistory_begins = 2024-03-05"),
+    )
+    with caplog.at_level(logging.INFO):
+        examples = learning_examples(history)
+
+    assert moments_of(examples) == ["2024-03-08T09:00:00.000000", "2024-03-09T09:00:00.000000"]
+    assert moments_of(examples, 1) == []
+    assert judging_examples(history, at("2024-03-01 00:00"), every_days=1).lead.tolist() == [0]
+    assert "2 leads created before history_begins" in caplog.text
+
+
+def test_the_default_cuts_lie_after_history_begins() -> None:
+    since = short_funnel("[time]\nhistory_begins = 2024-01-01")
+    history = history_of({"A": "2014-01-01 00:00"}, known_until="2024-04-10 00:00", funnel=since)
+
+    assert min(default_cuts(history)) > at("2024-01-01 00:00")
+
+
 def test_mornings_are_in_local_time_on_both_sides_of_summer_time() -> None:
     berlin = short_funnel('[time]\ntimezone = "Europe/Berlin"')
     history = history_of({"A": "2024-03-29 00:00"}, known_until="2024-04-02 00:00", funnel=berlin)

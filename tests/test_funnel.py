@@ -186,3 +186,41 @@ def test_leads_that_nobody_closes_are_counted() -> None:
     assert "lost_after_days = 30" in str(found)
     assert never_closed(closed) is None
     assert never_closed(replace(left_open, funnel=slow_funnel())) is None
+
+
+BEGINS = "[time]\nhistory_begins = 2024-03-10"
+# A never moved, B and C moved after stages were recorded, C to where it stood; D is younger.
+OLDER = history_of(
+    dict.fromkeys("ABC", "2024-03-01 09:00") | {"D": "2024-03-10 09:00"},
+    [("B", "sql", "2024-03-14 09:00"), ("C", "lead", "2024-03-15 09:00"), ("B", "mql", "2024-03-16 09:00")],
+    known_until="2024-03-20 09:00",
+    funnel=short_funnel(BEGINS),
+)
+
+
+def test_stays_before_history_begins_are_unknown() -> None:
+    stays = open_stays(OLDER)
+
+    assert stays.lead.tolist() == [1, 1, 2, 3]
+    assert stays.stage.tolist() == [SQL, MQL, 0, 0]
+    assert stays.begin.tolist() == [at(f"2024-03-{day} 09:00") for day in (14, 16, 15, 10)]
+
+
+def test_leads_of_unknown_stage_are_not_listed() -> None:
+    def listed(moment: str) -> list[str]:
+        found: list[str] = OLDER.ids[open_leads(OLDER, at(moment)).lead].tolist()
+        return found
+
+    assert listed("2024-03-10 09:00") == ["D"]
+    assert not_listed(OLDER, at("2024-03-10 09:00"))[0].startswith("3 leads created before history_begins")
+    assert listed("2024-03-14 08:59:59.999999") == ["D"]
+    assert listed("2024-03-14 09:00") == ["B", "D"]
+    assert listed("2024-03-15 09:00") == ["B", "C", "D"]
+
+
+def test_time_before_history_begins_is_spent_in_no_stage() -> None:
+    steps = OLDER.at([1, 2, 3], [at("2024-03-17 09:00")] * 3).steps
+
+    assert steps.days_in_stage.tolist() == [1.0, 2.0, 7.0]
+    assert steps.days_spent()[:, [0, MQL, SQL]].tolist() == [[0.0, 1.0, 2.0], [2.0, 0.0, 0.0], [7.0, 0.0, 0.0]]
+    assert steps.steps_back().tolist() == [1, 0, 0]

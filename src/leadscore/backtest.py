@@ -132,7 +132,7 @@ def default_cuts(history: History) -> tuple[int, ...]:
         The history is not longer than two of the longest horizon.
     """
     horizon = max(history.funnel.horizons) * DAY
-    first = int(history.known.min()) if len(history) else history.known_until
+    first = max(int(history.known.min()), history.begins) if len(history) else history.known_until
     ripe_time = history.known_until - horizon - first
     if ripe_time <= horizon:
         raise TrainingError(

@@ -11,6 +11,7 @@ import numpy as np
 from leadscore.errors import SHOWN
 from leadscore.funnel import open_leads
 from leadscore.model.compiled import compiled
+from leadscore.model.staleness import STALE_MODEL_DAYS, warn_of_stale_history
 from leadscore.model.unseen import log_unseen
 from leadscore.publishing import scored_leads
 from leadscore.store import begin_run, publish, read_numbered, stage, sweep
@@ -58,6 +59,7 @@ def publish_list(
     keep_from: int,
     now: Callable[[], int],
     compiled_in: Path | None = None,
+    stale_days: float = STALE_MODEL_DAYS,
 ) -> Published:
     """Score every open lead in the store as of a moment, and put the list in the place of the one in force.
 
@@ -74,6 +76,8 @@ def publish_list(
     compiled_in : Path, optional
         The folder where the trees are kept as machine code, which is worth while for very many leads. It changes no
         bit; by default there is none.
+    stale_days : float
+        As of more days after the history that the model has learnt from, scores are flagged ``stale_model``.
 
     Raises
     ------
@@ -83,6 +87,7 @@ def publish_list(
         What is stored does not fit the model's funnel.
     """
     times = [now()]
+    warn_of_stale_history(model, as_of, stale_days)
     with begin_run(store, as_of=as_of, model_version=version, at=times[0]) as run:
         history, number = read_numbered(store, model.funnel, as_of)
         times.append(now())
@@ -92,7 +97,16 @@ def publish_list(
         times.append(now())
         log_unseen(snapshot, model.vocabulary_)
         probability, places = model.predict_proba(snapshot), number[snapshot.lead]
-        scored = scored_leads(model, version, snapshot, probability, number=places, scored_at=times[0], ranked=True)
+        scored = scored_leads(
+            model,
+            version,
+            snapshot,
+            probability,
+            number=places,
+            scored_at=times[0],
+            ranked=True,
+            stale_days=stale_days,
+        )
         times.append(now())
         leads = stage(store, run, scored)
         times.append(now())

@@ -5,8 +5,9 @@ Every number that changes a prediction stands here, with its default.
 
 from __future__ import annotations
 
+import re
 import tomllib
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +31,7 @@ FILE = "funnel.toml"
 PRESETS = files("leadscore") / "presets"
 # One int64 key holds 11 bits of lead and 52 bits of microseconds, which are 142 years.
 MAX_YEARS = 140
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 T = TypeVar("T")
 
@@ -113,6 +115,10 @@ class Times(Section):
     future_days : int
         How far a time may lie ahead: after the end of the recorded history, or after the moment of a request. Later
         ones are refused by the API; in a data set they are warned of, and count when their time comes.
+    history_begins : date or datetime, optional
+        From when on the source recorded stages, where leads are older than that; a date means its midnight in
+        ``timezone``. Where a lead that was created before stood until its first transition is not known: it is not
+        learnt from until then, and not listed.
     """
 
     known_until: datetime | None = None
@@ -120,6 +126,7 @@ class Times(Section):
     whole_days: Names = ()
     years: tuple[int, int] = (1990, 2100)
     future_days: Days = 730
+    history_begins: datetime | None = None
 
     @field_validator("known_until")
     @classmethod
@@ -127,6 +134,22 @@ class Times(Section):
         if moment is not None and moment.tzinfo is None:
             raise ValueError("needs a time zone: write 2024-03-04T09:00:00Z")
         return moment
+
+    @field_validator("history_begins", mode="before")
+    @classmethod
+    def _begins(cls, begins: Any, info: ValidationInfo) -> Any:
+        if isinstance(begins, str):
+            begins = date.fromisoformat(begins) if DATE.fullmatch(begins) else datetime.fromisoformat(begins)
+        if begins is None or (isinstance(begins, datetime) and begins.tzinfo is not None):
+            return begins
+        if not isinstance(begins, date):
+            raise ValueError("must be a date or a time: write 2024-03-01 or 2024-03-01T09:00:00Z")
+        zone = info.data.get("timezone")
+        if not isinstance(begins, datetime):
+            begins = datetime.combine(begins, time())
+        elif zone is None:
+            raise ValueError("needs a time zone: write 2024-03-01T09:00:00Z, or set time.timezone")
+        return begins.replace(tzinfo=ZoneInfo(zone or "UTC")).astimezone(UTC)
 
     @field_validator("timezone")
     @classmethod

@@ -63,6 +63,8 @@ def learning_examples(history: History) -> Examples:
     """
     settings = history.funnel.examples
     stays = open_stays(history)
+    if n_unknown := np.count_nonzero(history.created < history.begins):
+        log.info("%d leads created before history_begins are learnt from only after their first transition", n_unknown)
     for every_days in (settings.mornings_every_days, settings.mornings_every_days * WIDER):
         moments = mornings(history, every_days)
         n = len(stays) + _n_on_grid(stays, settings.grid_days) + int(np.sum(_n_between(stays, moments)))

@@ -52,7 +52,11 @@ class Stays:
 
 
 def open_stays(history: History) -> Stays:
-    """All stays in open stages, from the moment the lead was known, until it left the CRM or ``known_until``."""
+    """All stays in open stages, from the moment the lead was known, until it left the CRM or ``known_until``.
+
+    Where a lead that was created before ``time.history_begins`` stood until its first transition is not known: that
+    is no stay.
+    """
     steps = history.steps
     every_lead = np.arange(len(history))
     # Each lead's stays: one in the first stage before its first step, then one per step.
@@ -71,27 +75,36 @@ def open_stays(history: History) -> Stays:
     if history.gone is not None:
         end = np.minimum(end, history.gone[lead])
     win = len(history.funnel.stages) - 1
-    return Stays(lead, stage, begin, end).of((stage < win) & (begin < end))
+    initial = np.append(True, lead[1:] != lead[:-1])[: len(lead)]
+    unknown = initial & (history.created[lead] < history.begins)
+    return Stays(lead, stage, begin, end).of((stage < win) & (begin < end) & ~unknown)
 
 
 def open_leads(history: History, as_of: int) -> Snapshot:
-    """The leads that are in the CRM and neither won nor lost at ``as_of``, in order of ``lead_id``."""
+    """The leads that are in the CRM and neither won nor lost at ``as_of``, in order of ``lead_id``.
+
+    Leads of which it is not known where they stand are left out; `not_listed` counts them.
+    """
     there = history.known <= as_of
     if history.gone is not None:
         there &= history.gone > as_of
     lead = np.flatnonzero(there)
     snapshot = history.at(lead, np.full(len(lead), as_of))
-    return snapshot[np.flatnonzero(snapshot.steps.stage < len(history.funnel.stages) - 1)]
+    return snapshot[np.flatnonzero(snapshot.steps.known & (snapshot.steps.stage < len(history.funnel.stages) - 1))]
 
 
 def not_listed(history: History, as_of: int) -> list[str]:
     """Sentences about leads that are not among `open_leads` for another reason than that they are won or lost."""
     known = history.known <= as_of
     lead = np.flatnonzero(known)
-    timed_out = np.count_nonzero(history.at(lead, np.full(len(lead), as_of)).steps.timed_out)
+    steps = history.at(lead, np.full(len(lead), as_of)).steps
+    timed_out, unknown = np.count_nonzero(steps.timed_out), np.count_nonzero(~steps.known)
     days = history.funnel.funnel.lost_after_days
+    gone = 0 if history.gone is None else int(np.count_nonzero(history.gone[lead] <= as_of))
     counts = (
         (len(known) - len(lead), "leads were created, or became known, after the moment of the list: not listed"),
+        (unknown, "leads created before history_begins have no transition: where they stand is not known, not listed"),
+        (gone, "leads left the CRM: not listed"),
         (timed_out, f"leads have been in their stage for more than lost_after_days = {days} days: taken as lost"),
     )
     return [f"{n:,} {what}" for n, what in counts if n]

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic_core import to_json
 
 from leadscore.model.flags import lead_flags
+from leadscore.model.staleness import STALE_MODEL_DAYS
 from leadscore.scoring import CLOCK_SKEW, HANDOFF, OWNER, WIN, category_of, score_leads
 from leadscore.store import ScoredLeads, listed_scores, open_runs, records_of, relist, unlist
 
@@ -63,6 +64,7 @@ def rescore(
     *,
     as_of: int,
     scored_at: int,
+    stale_days: float = STALE_MODEL_DAYS,
 ) -> Rescored | None:
     """Score some leads anew by what is stored of them, and list them so; None where none of them is in the store.
 
@@ -79,6 +81,8 @@ def rescore(
         ``Rules.of(model.funnel)``.
     as_of, scored_at : int
         The time of the request, in microseconds since 1970 UTC.
+    stale_days : float
+        As of more days after the history that the model has learnt from, scores are flagged ``stale_model``.
 
     Raises
     ------
@@ -95,7 +99,8 @@ def rescore(
     for row, lead in enumerate(number.tolist()):
         if lead in listed and listed[lead]["as_of"] <= moments[row] + CLOCK_SKEW:
             moments[row] = max(moments[row], listed[lead]["as_of"])
-    scores = score_leads(model, [sent_record(record, model.funnel.time) for record in records], moments, rules)
+    sent = [sent_record(record, model.funnel.time) for record in records]
+    scores = score_leads(model, sent, moments, rules, stale_days=stale_days)
     moments[scores.scored] = scores.snapshot.as_of
     gone = np.array([record["gone_at"] is not None for record in records])
     there = np.flatnonzero(~gone[scores.scored])
@@ -106,6 +111,7 @@ def rescore(
         scores.probability[there],
         number=number[scores.scored[there]],
         scored_at=scored_at,
+        stale_days=stale_days,
         ranked=False,
     )
     unlist(connection, np.delete(number, scores.scored[there]).tolist())
@@ -122,6 +128,7 @@ def scored_leads(
     number: Int64s,
     scored_at: int,
     ranked: bool,
+    stale_days: float = STALE_MODEL_DAYS,
 ) -> ScoredLeads:
     """What is listed of leads, the same for many as for one.
 
@@ -135,6 +142,8 @@ def scored_leads(
         Microseconds since 1970 UTC.
     ranked : bool
         Whether these are all open leads, so that they have ranks; equal probabilities in order of ``number``.
+    stale_days : float
+        As of more days after the history that the model has learnt from, scores are flagged ``stale_model``.
     """
     standing = snapshot.steps.stage
     is_open = standing < len(model.stages_)
@@ -144,7 +153,7 @@ def scored_leads(
         as_of=snapshot.as_of,
         stage=np.array([*model.funnel.stages, "lost"], object)[standing],
         probabilities=_written(probability),
-        flags=lead_flags(model, snapshot).as_text(json.dumps),
+        flags=lead_flags(model, snapshot, stale_days).as_text(json.dumps),
         of_list=np.where(is_open, np.where(before, HANDOFF, WIN).astype(object), ""),
         rank=_ranks(number, key, before) if ranked else None,
         key=np.where(is_open, key, 0.0),

@@ -23,6 +23,7 @@ from leadscore.history.reading.canonical import id_text
 from leadscore.history.zone import micros
 from leadscore.model import load_model
 from leadscore.model.flags import lead_flags
+from leadscore.model.staleness import STALE_MODEL_DAYS
 from leadscore.model.unseen import log_unseen
 
 if TYPE_CHECKING:
@@ -57,7 +58,14 @@ def category_of(snapshot: Snapshot, name: str) -> Strings:
     return np.array([None if each == MISSING else each for each in names], object)[snapshot.category(name)]
 
 
-def rank(history: History, model: FunnelModel, as_of: int | None = None, *, reasons: int = 0) -> pd.DataFrame:
+def rank(
+    history: History,
+    model: FunnelModel,
+    as_of: int | None = None,
+    *,
+    reasons: int = 0,
+    stale_days: float = STALE_MODEL_DAYS,
+) -> pd.DataFrame:
     """Every open lead as of a moment, highest probability first.
 
     Leads that have not reached the second stage of the handoff stand in the list ``handoff``, in order of the
@@ -71,6 +79,8 @@ def rank(history: History, model: FunnelModel, as_of: int | None = None, *, reas
     reasons : int
         So many leads at the top of each list get their first reasons. Those of one lead take about as long as the
         probabilities of a hundred.
+    stale_days : float
+        As of more days after the history that the model has learnt from, leads are flagged ``stale_model``.
 
     Returns
     -------
@@ -84,7 +94,8 @@ def rank(history: History, model: FunnelModel, as_of: int | None = None, *, reas
     probability = model.predict_proba(snapshot)
     key, before = model.keys(snapshot.steps.stage, probability)
     order = np.lexsort((snapshot.lead, -key, ~before))
-    ranked = _described(history.ids, model, snapshot, model.grades_.grade(key, before)).take(order)
+    flags = lead_flags(model, snapshot, stale_days)
+    ranked = _described(history.ids, model, snapshot, model.grades_.grade(key, before), flags).take(order)
     ranked.insert(0, "list", np.where(before[order], HANDOFF, WIN))
     n_before = int(np.count_nonzero(before))
     in_list = np.concatenate((np.arange(n_before), np.arange(len(order) - n_before)))
@@ -98,7 +109,7 @@ def rank(history: History, model: FunnelModel, as_of: int | None = None, *, reas
     return ranked.reset_index(drop=True)
 
 
-def _described(ids: Strings, model: FunnelModel, snapshot: Snapshot, grade: Strings) -> pd.DataFrame:
+def _described(ids: Strings, model: FunnelModel, snapshot: Snapshot, grade: Strings, flags: LeadFlags) -> pd.DataFrame:
     """What each lead of a list is, beside its probabilities."""
     stage = snapshot.steps.stage
     owned = OWNER in snapshot.vocabulary.categories
@@ -109,7 +120,7 @@ def _described(ids: Strings, model: FunnelModel, snapshot: Snapshot, grade: Stri
             "stage": np.array(model.funnel.stages, object)[stage],
             "days_in_stage": snapshot.steps.days_in_stage,
             "grade": grade,
-            "flags": lead_flags(model, snapshot).as_text(";".join),
+            "flags": flags.as_text(";".join),
         }
     )
 
@@ -137,9 +148,13 @@ class Scores:
         Of the model.
     lead_id : ndarray of str, shape (n_leads,)
     scored : ndarray of int64, shape (n_scored,)
-        Rows of the leads that are scored; the others are marked ``do_not_score``, or were not known yet.
+        Rows of the leads that are scored; the others are marked ``do_not_score``, were not known yet, or are
+        ``unknown``.
     not_known_yet : ndarray of int64, shape (n_not_known_yet,)
         Rows of the leads that were created, or recorded, after the moment they were to be scored for.
+    unknown : ndarray of int64, shape (n_unknown,)
+        Rows of the leads created before ``time.history_begins`` of which no transition is known: where they stand is
+        not known, and they are not scored.
     snapshot : Snapshot
         What was known of those that are scored, and the moment that each score is for.
     stage : ndarray of int64, shape (n_scored,)
@@ -160,6 +175,7 @@ class Scores:
     lead_id: Strings
     scored: Int64s
     not_known_yet: Int64s
+    unknown: Int64s
     snapshot: Snapshot
     stage: Int64s
     probability: Float64s
@@ -179,6 +195,7 @@ class Scores:
             np.array(lead_id, object),
             self.scored[rows] - begin,
             not_known_yet - begin,
+            self.unknown[slice(*np.searchsorted(self.unknown, (begin, end)))] - begin,
             self.snapshot[rows],
             self.stage[rows],
             self.probability[rows],
@@ -196,6 +213,7 @@ def score_leads(
     rules: Rules | None = None,
     *,
     latest: Int64s | None = None,
+    stale_days: float = STALE_MODEL_DAYS,
 ) -> Scores:
     """Score leads sent with their whole history.
 
@@ -212,6 +230,8 @@ def score_leads(
         ``Rules.of(model.funnel)``, where the same model scores often.
     latest : ndarray of int64, shape (n_leads,), optional
         No event may become known later; by default any time will do.
+    stale_days : float
+        Scores as of more days after the history that the model has learnt from are flagged ``stale_model``.
 
     Raises
     ------
@@ -235,13 +255,27 @@ def score_leads(
         in_time = known <= moments + CLOCK_SKEW
         not_known_yet, scored = found[~in_time], found[in_time]
         moments, lead = np.where(ahead, known, moments)[in_time], lead[in_time]
-    snapshot = history.at(lead, moments)
+    snapshot, unknown = history.at(lead, moments), np.empty(0, np.int64)
+    if not (stands := snapshot.steps.known).all():
+        scored, unknown, snapshot = scored[stands], scored[~stands], snapshot[np.flatnonzero(stands)]
     probability = model.predict_proba(snapshot)
     stage = snapshot.steps.stage
     key, before = model.keys(stage, probability)
     grade = model.grades_.grade(key, before)
-    flags = lead_flags(model, snapshot)
-    return Scores(model.funnel, lead_id, scored, not_known_yet, snapshot, stage, probability, key, before, grade, flags)
+    return Scores(
+        funnel=model.funnel,
+        lead_id=lead_id,
+        scored=scored,
+        not_known_yet=not_known_yet,
+        unknown=unknown,
+        snapshot=snapshot,
+        stage=stage,
+        probability=probability,
+        key=key,
+        before=before,
+        grade=grade,
+        flags=lead_flags(model, snapshot, stale_days),
+    )
 
 
 def _check_known(lead_id: Strings, leads: LeadTable) -> None:
@@ -267,7 +301,8 @@ def score_records(model: FunnelModel, records: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         ``lead_id``, ``stage`` at ``as_of`` and the columns of `probability_columns`, in the order of the records.
-        A lead that is won, lost or marked ``do_not_score`` has no probability, and the latter no stage.
+        A lead that is won, lost or marked ``do_not_score`` has no probability, and the latter no stage; nor has one
+        of which it is not known where it stands (``time.history_begins``).
 
     Raises
     ------

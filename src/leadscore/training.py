@@ -62,7 +62,7 @@ def train(history: History, n_jobs: int) -> Trained:
     found = findings(history, past, n_jobs)
     outcome = reached(history, examples.lead, examples.as_of)
     model, found = found.serving(learn(history, examples, outcome, n_jobs))
-    for warning in (*history.warnings, *found.warnings):
+    for warning in found.warnings:
         log.warning("%s", warning)
     n_ripe = int(np.count_nonzero(~np.isnan(outcome).all(axis=1)))
     log.info("learnt from %d ripe examples of %d leads", n_ripe, len(np.unique(examples.lead)))

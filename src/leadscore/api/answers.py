@@ -9,12 +9,14 @@ from pydantic import BaseModel, Field
 AsOf = Annotated[str, Field(description="The moment that it is for: all that was known then counts.")]
 ScoredAt = Annotated[str, Field(description="When it was computed.")]
 ModelVersion = Annotated[str, Field(description="Version of the model in the registry.")]
-STAGE = "Where the lead stands; null for one that objects to profiling, or is not known yet."
+STAGE = "Where the lead stands; null for one that objects to profiling, or of which it is not known."
 FLAGS = (
-    "`stale`: long not scored; `fallback`: base rates, because outcomes are too few to learn trees or to judge them; "
-    "`no_signal`: base rates, because the trees do no better on later time; `unseen:source`: the lead's value of that "
-    "attribute is new to the model or was too rare to learn; check how it is written; `not_known_yet`: created, or "
-    "recorded, after `as_of`, and so without a score."
+    "`stale`: long not scored; `stale_model`: scored by a model whose history had ended long before; "
+    "`fallback`: base rates, because outcomes are too few to learn trees or to judge them; "
+    "`no_signal`: base rates, because the trees do no better on later time; "
+    "`unseen:source`: the lead's value of that attribute is new to the model or was too rare to learn; check how it "
+    "is written; `not_known_yet`: created, or recorded, after `as_of`, and so without a score; "
+    "`unknown_stage`: no score, because the lead is older than the record of stages and has not moved since."
 )
 EVENT_FLAGS = (
     "`dated late`: it took place long ago (`LEADSCORE_LATE_HOURS`) and counts from now on only; load the past with "

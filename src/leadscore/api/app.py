@@ -54,7 +54,7 @@ def create_app(
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         store = open_store()
-        champion = Champion(settings.models, settings.champion_seconds, _told)
+        champion = Champion(settings.models, settings.champion_seconds, _told, settings.stale_model_days)
         app.state.service = Service(
             settings,
             store,

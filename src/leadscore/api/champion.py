@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from leadscore.errors import LeadscoreError, NoChampionError
-from leadscore.registry import Served, champion_version, fetch_champion, last_served
+from leadscore.model.staleness import STALE_MODEL_DAYS
+from leadscore.registry import Served, champion_identity, fetch_champion, is_registered, last_served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 1.0
+NO_CHAMPION = "there is no champion"
 
 
 @dataclass
@@ -31,6 +33,8 @@ class Champion:
         From one look at the registry to the next.
     swapped : callable
         Told of each model that comes into service.
+    stale_days : float
+        Of each `Served`.
     served : Served, optional
         The model in service; None before there was any. Read it once per request: the next read may be another.
     trouble : str
@@ -40,6 +44,7 @@ class Champion:
     folder: Path
     seconds: float
     swapped: Callable[[Served], None] = lambda _served: None
+    stale_days: float = STALE_MODEL_DAYS
     served: Served | None = None
     trouble: str = ""
     _stopped: threading.Event = field(default_factory=threading.Event)
@@ -63,21 +68,22 @@ class Champion:
     def refresh(self) -> None:
         """Take the registry's champion where it is another; keep the present one where that cannot be."""
         try:
-            version = champion_version()
+            identity = champion_identity()
         except NoChampionError as error:
-            self._in_trouble("there is no champion", error)
+            self._in_trouble(NO_CHAMPION, error)
             return
         except (LeadscoreError, OSError) as error:
             self._in_trouble("the registry cannot be reached", error)
             return
-        if self.served is None or version != self.served.version:
+        # Not the number alone: a new registry has a version 1 of its own.
+        if self.served is None or identity != self.served.identity:
             try:
-                self.served = fetch_champion(version, self.folder)
+                self.served = replace(fetch_champion(identity, self.folder), stale_days=self.stale_days)
             except (LeadscoreError, OSError) as error:
-                self._in_trouble(f"version {version} cannot be loaded", error)
+                self._in_trouble(f"version {identity.version} cannot be loaded", error)
                 return
             self.swapped(self.served)
-            log.info("champion: version %d is in service", version)
+            log.info("champion: %s is in service", identity)
         self.trouble = ""
 
     def _in_trouble(self, trouble: str, error: Exception) -> None:
@@ -88,11 +94,17 @@ class Champion:
 
     def _fall_back(self) -> None:
         try:
-            self.served = last_served(self.folder)
+            served = last_served(self.folder)
+            # A registry that answers can say whether the copy is its own.
+            if served is not None and self.trouble == NO_CHAMPION and not is_registered(served.identity):
+                log.warning("champion: the local copy is of %s, which the registry does not have", served.identity)
+                return
         except (LeadscoreError, OSError) as error:
             log.warning("champion: the local copy cannot be used: %s", error)
-        if self.served is not None:
-            log.warning("champion: version %d of the local copy is in service", self.served.version)
+            return
+        if served is not None:
+            self.served = replace(served, stale_days=self.stale_days)
+            log.warning("champion: the local copy of %s is in service", served.identity)
 
     def _watch(self) -> None:
         while not self._stopped.wait(self.seconds):

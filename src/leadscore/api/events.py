@@ -18,7 +18,7 @@ from leadscore.api.metrics import EVENTS, FLAGGED, LEADS
 from leadscore.api.parse_events import parse_events
 from leadscore.api.posted import Posted
 from leadscore.api.service import service_of
-from leadscore.api.telling import every_score, not_known_yet, score_told, unscored
+from leadscore.api.telling import every_score, score_told, without_score
 from leadscore.api.times import HOUR, written
 from leadscore.errors import StoreError
 from leadscore.publishing import rescore
@@ -130,18 +130,26 @@ def _stored(store: Store, arrived: Sequence[Arrived]) -> list[Stored]:
 
 def _rescored(connection: sa.Connection, served: Served, lead_ids: tuple[str, ...], now: int) -> dict[str, Told]:
     version = str(served.version)
-    found = rescore(connection, served.model, served.rules, version, lead_ids, as_of=now, scored_at=now)
+    found = rescore(
+        connection,
+        served.model,
+        served.rules,
+        version,
+        lead_ids,
+        as_of=now,
+        scored_at=now,
+        stale_days=served.stale_days,
+    )
     if found is None:
         return {}
     scores = found.scores
     place = {row: number for number, row in enumerate(scores.scored.tolist())}
     listed = listed_rows(connection, lead_ids)
     told = {}
-    not_known = set(scores.not_known_yet.tolist())
     for row, (lead_id, as_of) in enumerate(zip(scores.lead_id.tolist(), found.as_of.tolist(), strict=True)):
         every = every_score(as_of, now, version)
         if row not in place:
-            told[lead_id] = (not_known_yet(lead_id) if row in not_known else unscored(lead_id, None)) | every
+            told[lead_id] = without_score(scores, row) | every
             continue
         score = score_told(scores, served.model, place[row], every)
         rank = listed[lead_id].rank if lead_id in listed and not score["closed"] else None

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from leadscore.api.json import JSON
 from leadscore.api.service import service_of
 from leadscore.api.settings import COUNTERS
 from leadscore.errors import StoreError
+from leadscore.model.staleness import stale_history
 from leadscore.store import answers
+
+if TYPE_CHECKING:
+    from leadscore.registry import Served
 
 router = APIRouter()
 READY, NOT_READY = "ready", "not ready"
@@ -34,6 +38,7 @@ class Ready(BaseModel):
     status: str
     model_version: str | None
     model: str
+    history: str | None = Field(description="`ok`, or how long ago the history ended that the model has learnt from.")
     database: str
 
 
@@ -58,9 +63,14 @@ def readyz(request: Request) -> JSON:
         "status": READY if ready else NOT_READY,
         "model_version": None if served is None else str(served.version),
         "model": service.champion.trouble or "ok",
+        "history": None if served is None else _history(served, service.now()),
         "database": database,
     }
     return JSON(told, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def _history(served: Served, now: int) -> str:
+    return stale_history(served.model, now, served.stale_days) or "ok"
 
 
 @router.get("/metrics", response_class=Response)

@@ -43,7 +43,9 @@ router = APIRouter(route_class=Guarded)
 LeadIdInPath = Annotated[str, Path(min_length=1, max_length=500, pattern=NO_NUL)]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 UNKNOWN: Answers = {404: refusal("There is no such lead.")}
-UNSCORED: Answers = {409: refusal("The lead is closed, or objects to profiling: it has no score.")}
+UNSCORED: Answers = {
+    409: refusal("The lead is closed, objects to profiling or stands at no known stage: it has no score.")
+}
 
 
 async def _not_allowed(allowed: str) -> None:
@@ -63,7 +65,7 @@ def show_predictive_score(lead_id: LeadIdInPath, request: Request) -> JSON:
     standing = _standing(service, lead_id)
     told = standing.told(stale_before(service))
     if told["grade"] is None:
-        raise ProblemError(HTTPStatus.CONFLICT, "the lead is closed, or objects to profiling: it has no score")
+        raise ProblemError(HTTPStatus.CONFLICT, "the lead is closed, objects to profiling, or stands at no known stage")
     return JSON(standing.for_dynamics())
 
 
@@ -83,7 +85,16 @@ def object_to_profiling(lead_id: LeadIdInPath, request: Request, said: Objection
             raise unknown()
         if not objects and served is not None:
             version = str(served.version)
-            rescore(connection, served.model, served.rules, version, [lead_id], as_of=now, scored_at=now)
+            rescore(
+                connection,
+                served.model,
+                served.rules,
+                version,
+                [lead_id],
+                as_of=now,
+                scored_at=now,
+                stale_days=served.stale_days,
+            )
     return JSON({"lead_id": lead_id, "do_not_score": objects})
 
 

@@ -12,6 +12,7 @@ from leadscore.api.callers import Guarded, needs
 from leadscore.api.documents import REFUSED
 from leadscore.api.json import JSON
 from leadscore.api.service import service_of
+from leadscore.model.staleness import stale_history
 from leadscore.scoring import HANDOFF, WIN
 
 if TYPE_CHECKING:
@@ -25,10 +26,10 @@ router = APIRouter(route_class=Guarded)
 async def show_model(request: Request) -> JSON:
     """The model in service: what it has learnt from, what it predicts, how good it is, and what to know of it."""
     service = service_of(request)
-    return JSON(_told(service.served()) | {"trouble": service.champion.trouble or None})
+    return JSON(_told(service.served(), service.now()) | {"trouble": service.champion.trouble or None})
 
 
-def _told(served: Served) -> dict[str, Any]:
+def _told(served: Served, now: int) -> dict[str, Any]:
     model, about = served.model, served.about
     return {
         "model_version": str(served.version),
@@ -42,9 +43,14 @@ def _told(served: Served) -> dict[str, Any]:
         },
         "figures": about.get("overall", {}),
         "stage_figures": about.get("figures", []),
-        "warnings": about.get("warnings", []),
+        "warnings": [*about.get("warnings", []), *_stale(served, now)],
         "left_out": about.get("left_out", 0),
     }
+
+
+def _stale(served: Served, now: int) -> list[str]:
+    stale = stale_history(served.model, now, served.stale_days)
+    return [f"The history that the model has learnt from {stale}"] if stale else []
 
 
 def _stages(model: FunnelModel) -> list[dict[str, Any]]:

@@ -74,7 +74,14 @@ class Asked:
         try:
             as_of = np.full(len(self.records), self.as_of)
             latest = np.full(len(self.records), self.latest)
-            scores = score_leads(self.served.model, self.records, as_of, self.served.rules, latest=latest)
+            scores = score_leads(
+                self.served.model,
+                self.records,
+                as_of,
+                self.served.rules,
+                latest=latest,
+                stale_days=self.served.stale_days,
+            )
             return self.told(scores, why_told(scores, self.served.model, asked=self.reasons))
         except Exception as error:  # noqa: BLE001 - it is this request's own
             return error
@@ -147,8 +154,9 @@ def _scored(crowd: Sequence[Asked]) -> list[Told | Exception]:
     sizes = [len(each.records) for each in crowd]
     as_of = np.repeat([each.as_of for each in crowd], sizes)
     latest = np.repeat([each.latest for each in crowd], sizes)
+    served = crowd[0].served
     try:
-        scores = score_leads(crowd[0].served.model, records, as_of, crowd[0].served.rules, latest=latest)
+        scores = score_leads(served.model, records, as_of, served.rules, latest=latest, stale_days=served.stale_days)
         why = why_told(scores, crowd[0].served.model, asked=crowd[0].reasons)
     except Exception:  # noqa: BLE001 - whose fault it was shows when each is alone
         return [each.alone() for each in crowd]

@@ -7,8 +7,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from leadscore.errors import ConfigError
+from leadscore.model.staleness import STALE_MODEL_DAYS
 
 # Where several processes add up what they count: the setting of the Prometheus library.
 COUNTERS = "PROMETHEUS_MULTIPROC_DIR"
@@ -41,6 +44,8 @@ class ServiceSettings(BaseSettings):
         A stored score whose ``as_of`` is older is flagged ``stale``.
     late_hours : float
         An event that took place longer ago, and does not state when it was recorded, is flagged ``dated late``.
+    stale_model_days : float
+        A score as of more days after the end of the history that its model has learnt from is flagged ``stale_model``.
     """
 
     model_config = SettingsConfigDict(env_prefix="LEADSCORE_", frozen=True)
@@ -57,6 +62,22 @@ class ServiceSettings(BaseSettings):
     request_seconds: Annotated[float, Field(gt=0)] = 30.0
     stale_hours: Annotated[float, Field(gt=0)] = 48.0
     late_hours: Annotated[float, Field(gt=0)] = 24.0
+    stale_model_days: Annotated[float, Field(gt=0, le=36_500)] = STALE_MODEL_DAYS
+
+
+def service_settings() -> ServiceSettings:
+    """The settings of the service, from the environment.
+
+    Raises
+    ------
+    ConfigError
+        One of them is impossible; the message names each that is.
+    """
+    try:
+        return ServiceSettings()
+    except ValidationError as error:
+        faults = (f"LEADSCORE_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors())
+        raise ConfigError("; ".join(faults)) from None
 
 
 # Callers of every request are asked.

@@ -13,12 +13,11 @@ from leadscore.api.telling import (
     STALE,
     Told,
     every_score,
-    not_known_yet,
     place_of,
     probabilities_told,
     reasons_told,
     score_told,
-    unscored,
+    without_score,
 )
 from leadscore.explain import changes, explain
 from leadscore.history.line import DAY
@@ -74,10 +73,8 @@ class Standing:
     def told(self, stale_before: int) -> Told:
         """The score with its reasons."""
         every = every_score(self.as_of, self.scored_at, str(self.served.version))
-        if len(self.scores.not_known_yet):
-            return not_known_yet(self.lead_id) | every
         if not len(self.scores.scored):
-            return unscored(self.lead_id, None) | every
+            return without_score(self.scores, 0) | every
         told = score_told(self.scores, self.served.model, 0, every)
         if told["closed"]:
             return told
@@ -165,7 +162,9 @@ def standing_of(store: Store, served: Served, lead_id: str, now: int) -> Standin
         past = score_history(connection, records[0]["lead"])
     as_of, scored_at = (now, now) if row is None else (row.as_of, row.scored_at)
     record = sent_record(records[0], served.model.funnel.time)
-    scores = score_leads(served.model, [record], np.array([as_of], np.int64), served.rules)
+    scores = score_leads(
+        served.model, [record], np.array([as_of], np.int64), served.rules, stale_days=served.stale_days
+    )
     earlier = [each for each in past if each.as_of < as_of]
     return Standing(stands, served, record, scores, as_of, scored_at, None if row is None else row.rank, earlier)
 

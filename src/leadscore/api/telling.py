@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 Told = dict[str, Any]
-STALE, NOT_KNOWN_YET = "stale", "not_known_yet"
+STALE, NOT_KNOWN_YET, UNKNOWN_STAGE = "stale", "not_known_yet", "unknown_stage"
 NO_FLAGS = "[]"
 
 
@@ -47,8 +47,8 @@ def scores_told(scores: Scores, served: Served, as_of: int, scored_at: int, why:
         told["reasons"] = why[scores.scored[place]]
         open_.append(told)
     scored = set(scores.scored.tolist())
-    objecting = [unscored(each, None) | every for row, each in enumerate(scores.lead_id) if row not in scored]
-    return open_ + closed + objecting
+    others = [without_score(scores, row) | every for row in range(len(scores.lead_id)) if row not in scored]
+    return open_ + closed + others
 
 
 def score_told(scores: Scores, model: FunnelModel, place: int, every: Told) -> Told:
@@ -94,6 +94,15 @@ def every_score(as_of: int, scored_at: int, model_version: str) -> Told:
     return {"as_of": written(as_of), "scored_at": written(scored_at), "model_version": model_version}
 
 
+def without_score(scores: Scores, row: int) -> Told:
+    """A lead that objects to profiling, that was not known at its moment, or whose stage is not known."""
+    lead = unscored(scores.lead_id[row], None)
+    for rows, flag in ((scores.not_known_yet, NOT_KNOWN_YET), (scores.unknown, UNKNOWN_STAGE)):
+        if row in rows:
+            return lead | {"do_not_score": False, "flags": [flag]}
+    return lead
+
+
 def unscored(lead_id: str, stage: str | None) -> Told:
     """A lead that is closed, or, where no stage is said, one that objects to profiling."""
     return {
@@ -110,11 +119,6 @@ def unscored(lead_id: str, stage: str | None) -> Told:
         "flags": [],
         "reasons": None,
     }
-
-
-def not_known_yet(lead_id: str) -> Told:
-    """A lead of the store that was created, or recorded, after the moment that it would be scored for."""
-    return unscored(lead_id, None) | {"do_not_score": False, "flags": [NOT_KNOWN_YET]}
 
 
 def kept_told(row: Any, model: FunnelModel, stale_before: int) -> Told:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from leadscore.errors import DataError, Problem
 from leadscore.history.cores import done, on_all_cores
-from leadscore.history.history import History
+from leadscore.history.history import History, begins_of
 from leadscore.history.line import Changes, Steps, Touches
 from leadscore.history.order import by_lead_and_time, lead_of, n_undecided, newest_known, starts
 from leadscore.history.same_day import settle_same_day
@@ -167,7 +167,9 @@ def _steps(table: TransitionTable, place: Int32s, created: Int64s, funnel: Funne
     n_older = n_transitions - int(np.count_nonzero(newest))
     lead, occurred, stage, known = lead[newest], occurred[newest], stage[newest], known[newest]
     first = _first_of_lead(lead)
-    step = stage != np.where(first, 0, _one_later(stage))
+    # Where a lead stood before stages were recorded is not known: whatever its first transition is to, it is a step.
+    from_unknown = first & (created[lead] < begins_of(funnel))
+    step = from_unknown | (stage != np.where(first, 0, _one_later(stage)))
     log.log(
         logging.INFO if n_transitions > WORTH_A_LINE else logging.DEBUG,
         "%d transitions: %d steps, %d older than what was known, %d repeats",
@@ -178,13 +180,14 @@ def _steps(table: TransitionTable, place: Int32s, created: Int64s, funnel: Funne
     )
     lead, occurred, stage, known = lead[step], occurred[step], stage[step], known[step]
     first = _first_of_lead(lead)
+    since = np.where(from_unknown[step], occurred, created[lead])
     steps = Steps(
         start=starts(lead, len(created)),
         known=known,
         occurred=occurred,
         stage=stage,
         # A step may be older than the CRM's record of its lead.
-        since=np.where(first, np.minimum(created[lead], occurred), _one_later(occurred)),
+        since=np.where(first, np.minimum(since, occurred), _one_later(occurred)),
         left=np.where(first, np.int8(0), _one_later(stage)),
     )
     return steps, _undecided("transitions", "the further stage counts", undecided)

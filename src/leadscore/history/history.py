@@ -11,13 +11,22 @@ import numpy as np
 from leadscore.history.line import DAY, span_of
 from leadscore.history.snapshot import Snapshot
 from leadscore.history.vocabulary import Vocabulary, recode
-from leadscore.history.zone import standard_offset
+from leadscore.history.zone import micros, standard_offset
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from leadscore.config import Funnel
     from leadscore.history.line import Bools, Changes, Float64s, Int32s, Int64s, Steps, Strings, Touches
+
+# Earlier than any time.
+ALWAYS = -(2**62)
+
+
+def begins_of(funnel: Funnel) -> int:
+    """``time.history_begins`` in microseconds since 1970 UTC, `ALWAYS` where it is not set."""
+    begins = funnel.time.history_begins
+    return ALWAYS if begins is None else micros(begins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +102,11 @@ class History:
         """Microseconds in an open stage after which a lead is lost; None without ``funnel.lost_after_days``."""
         days = self.funnel.funnel.lost_after_days
         return None if days is None else days * DAY
+
+    @property
+    def begins(self) -> int:
+        """From when on stages were recorded: ``time.history_begins``, `ALWAYS` where it is not set."""
+        return begins_of(self.funnel)
 
     @property
     def day_begins(self) -> int:

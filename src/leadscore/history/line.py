@@ -252,7 +252,7 @@ class Steps(Line):
     stage : ndarray of int8, shape (n_events,)
         Code of the stage entered: its place in the funnel, or one past the win for lost.
     since : ndarray of int64, shape (n_events,)
-        When the lead entered the stage that it left.
+        When the lead entered the stage that it left; ``occurred`` where it is not known what that was.
     left : ndarray of int8, shape (n_events,)
         Code of the stage that it left; the first stage for the first step.
     """

@@ -129,8 +129,16 @@ class Snapshot:
     @cached_property
     def steps(self) -> StepsKnown:
         """The steps known at ``as_of``."""
-        line, lost_after = self._history.steps, self._history.lost_after
-        return StepsKnown(line, self.funnel.lost_code, self.as_of, self.created, self.positions(line), lost_after)
+        history = self._history
+        return StepsKnown(
+            line=history.steps,
+            lost=self.funnel.lost_code,
+            as_of=self.as_of,
+            created=self.created,
+            positions=self.positions(history.steps),
+            begins=history.begins,
+            lost_after=history.lost_after,
+        )
 
     def n_known(self) -> Int64s:
         """Touches, steps and changes known of each lead, shape (n_examples,)."""

@@ -30,6 +30,8 @@ class StepsKnown:
         The moments, and when each lead was created.
     positions : Positions
         Where the examples stand in ``line``.
+    begins : int
+        From when on stages were recorded, in microseconds since 1970 UTC.
     lost_after : int, optional
         Microseconds in an open stage after which a lead is lost until it moves (``funnel.lost_after_days``).
     """
@@ -39,12 +41,23 @@ class StepsKnown:
     as_of: Int64s
     created: Int64s
     positions: Positions
+    begins: int
     lost_after: int | None = None
 
     @cached_property
     def _unmoved(self) -> Bools:
         unmoved: Bools = self.positions.end == self.positions.begin
         return unmoved
+
+    @property
+    def known(self) -> Bools:
+        """Whether it is known where the lead stands, shape (n_examples,).
+
+        It is not while no transition is known of a lead that was created before stages were recorded; its ``stage``
+        is the first one all the same.
+        """
+        known: Bools = ~self._unmoved | (self.created >= self.begins)
+        return known
 
     @property
     def end(self) -> Int64s:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from leadscore.model.staleness import STALE_MODEL_DAYS, stale_from
 from leadscore.model.unseen import unseen
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from leadscore.model.funnel_model import FunnelModel
     from leadscore.model.stage import StageModel
 
-FALLBACK, NO_SIGNAL, UNSEEN = "fallback", "no_signal", "unseen"
+FALLBACK, NO_SIGNAL, STALE_MODEL, UNSEEN = "fallback", "no_signal", "stale_model", "unseen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +49,16 @@ class LeadFlags:
         return np.array([text_of(each) for each in self.combinations], object)[self.code]
 
 
-def lead_flags(model: FunnelModel, snapshot: Snapshot) -> LeadFlags:
+def lead_flags(model: FunnelModel, snapshot: Snapshot, stale_days: float = STALE_MODEL_DAYS) -> LeadFlags:
     """The flags of each lead; won and lost leads, which have no probabilities, have none.
 
-    ``fallback`` and ``no_signal`` are of the stages ahead, ``unseen:<attribute>`` of values that the model has not
-    learnt.
+    ``fallback`` and ``no_signal`` are of the stages ahead, ``stale_model`` of a model whose history ended more than
+    ``stale_days`` before ``as_of``, ``unseen:<attribute>`` of values that the model has not learnt.
     """
     n_stages, code = len(model.stages_), snapshot.steps.stage
     is_open = code < n_stages
     combinations = [_of_stages(model.stages_[stage:]) for stage in range(n_stages + 2)]
-    for flag, leads in _of_leads(model, snapshot):
+    for flag, leads in _of_leads(model, snapshot, stale_days):
         combined, code = np.unique(2 * code + (leads & is_open), return_inverse=True)
         combinations = [combinations[each // 2] + each % 2 * [flag] for each in combined.tolist()]
     return LeadFlags(tuple(combinations), code)
@@ -68,6 +69,9 @@ def _of_stages(ahead: Sequence[StageModel]) -> list[str]:
     return [*flags, NO_SIGNAL] if any(each.no_signal for each in ahead) else flags
 
 
-def _of_leads(model: FunnelModel, snapshot: Snapshot) -> Iterator[tuple[str, Bools]]:
+def _of_leads(model: FunnelModel, snapshot: Snapshot, stale_days: float) -> Iterator[tuple[str, Bools]]:
+    stale = snapshot.as_of > stale_from(model, stale_days)
+    if stale.any():
+        yield STALE_MODEL, stale
     for name, leads in unseen(snapshot, model.vocabulary_).items():
         yield f"{UNSEEN}:{name}", leads

@@ -9,16 +9,19 @@ Where ``MLFLOW_TRACKING_URI`` is not set, runs and versions stand in ``models/ml
 """
 
 from leadscore.registry.connection import model_name
-from leadscore.registry.served import Served, champion_version, fetch_champion, last_served
+from leadscore.registry.identity import ModelIdentity, champion_identity, is_registered
+from leadscore.registry.served import Served, fetch_champion, last_served
 from leadscore.registry.versions import Contenders, Handover, contenders, load_champion, promote, rollback
 
 __all__ = [
     "Contenders",
     "Handover",
+    "ModelIdentity",
     "Served",
-    "champion_version",
+    "champion_identity",
     "contenders",
     "fetch_champion",
+    "is_registered",
     "last_served",
     "load_champion",
     "model_name",

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from leadscore.errors import RegistryError
 
 # MLflow reads these when it is imported: nothing is sent home, only warnings are logged, nothing is copied from
-# the working directory into a model, and a machine without git is no error.
+# the working directory into a model, and a machine without git is no error. Connections are not kept: one to an SQLite
+# file would go on reading the former file where another has replaced it.
 for _name, _value in (
     ("MLFLOW_DISABLE_TELEMETRY", "true"),
     ("MLFLOW_LOGGING_LEVEL", "WARNING"),
     ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"),
     ("MLFLOW_UV_AUTO_DETECT", "false"),
     ("GIT_PYTHON_REFRESH", "quiet"),
+    ("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool"),
 ):
     os.environ.setdefault(_name, _value)
 
@@ -41,7 +45,7 @@ def connected() -> Iterator[mlflow.MlflowClient]:
     RegistryError
         MLflow refuses what is asked in the block, or cannot be reached.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or _local_store()
+    uri = _address()
     try:
         if uri == _local_store():
             _local_folder().mkdir(exist_ok=True)
@@ -57,6 +61,13 @@ def where() -> str:
     return f"{_local_folder()}" if local else "the store that MLFLOW_TRACKING_URI names"
 
 
+def registry_digest() -> str:
+    """SHA-256 of the store's address without user and password, in hexadecimal."""
+    parts = urlsplit(_address())
+    address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return hashlib.sha256(address.encode()).hexdigest()
+
+
 def experiment_id(client: mlflow.MlflowClient) -> str:
     """The experiment that training runs stand in; made when there is none."""
     found = client.get_experiment_by_name(model_name())
@@ -66,6 +77,10 @@ def experiment_id(client: mlflow.MlflowClient) -> str:
     local = mlflow.get_tracking_uri() == _local_store()
     artefacts = (_local_folder() / "artifacts").as_uri() if local else None
     return str(client.create_experiment(model_name(), artefacts))
+
+
+def _address() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or _local_store()
 
 
 def _local_store() -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leadscore.funnel import open_leads
+from leadscore.model.staleness import stale_from
 from leadscore.peers import BASE_RATE, LOGISTIC, NAIVE_BAYES, OLDEST, RECENT
 from leadscore.report.figures import over_all
 from leadscore.report.words import between, counted, day, figure, listed, of_100, percent
@@ -249,6 +250,10 @@ def _off(trained: Trained) -> str:
     return f"On average its probabilities were clearly off for {listed(parts)}." if parts else ""
 
 
+def _until(flagged: str) -> str:
+    return f"scores as of a day after {flagged} are flagged stale_model: retrain by then"
+
+
 def _tiles(trained: Trained, history: History, place: int, trained_at: int | None) -> tuple[tuple[str, str, str], ...]:
     zone, judged = history.funnel.time.zone, trained.backtest.judged
     stage = open_leads(history, history.known_until).steps.stage
@@ -256,10 +261,11 @@ def _tiles(trained: Trained, history: History, place: int, trained_at: int | Non
     mornings = np.unique(judged.as_of[~np.isnan(judged.outcome).all(axis=1)])
     known = day(history.known_until, zone)
     first, last = (day(int(moment), zone) for moment in (mornings[0], mornings[-1]))
+    flagged = day(stale_from(trained.model), zone)
     trained_on = (
-        ("Known until", known, "the end of the recorded history that was learnt from")
+        ("Known until", known, f"the end of the recorded history that was learnt from; {_until(flagged)}")
         if trained_at is None
-        else ("Trained", day(trained_at, zone), f"from what was known on {known}")
+        else ("Trained", day(trained_at, zone), f"from what was known on {known}; {_until(flagged)}")
     )
     return (
         ("Open leads", counted(len(stage)), f"{counted(on_list)} of them not yet {history.funnel.later_stages[place]}"),

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from leadscore.config import TABLES
 from leadscore.errors import ConfigError, DataError, Problem
+from leadscore.history.late_start import late_start
 from leadscore.history.reading import Rules
 from leadscore.history.reading.canonical import as_text
 from leadscore.history.reading.check import check_changes, check_leads, check_touches, check_transitions, odd_times
@@ -20,6 +21,7 @@ from leadscore.history.reading.future import far_ahead
 from leadscore.history.reading.parts import whole
 from leadscore.history.reading.quarantine import set_aside
 from leadscore.history.reading.source import ArrowSource, open_source
+from leadscore.history.tables import TransitionTable
 from leadscore.history.zone import micros
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from leadscore.history.reading.check import Checked
     from leadscore.history.reading.rules import LeadIds
     from leadscore.history.reading.source import Source
+    from leadscore.history.tables import LeadTable
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +103,7 @@ def check_folder(
     found: dict[TableName, CheckedTable] = {}
     ids: LeadIds | None = None
     checked: Checked[Any]
+    leads: LeadTable | None = None
     whole_tables = True
     for table in TABLES:
         if table == "changes" and not rules.changing:
@@ -111,12 +115,17 @@ def check_folder(
                 raise DataError((Problem(table, "", "table is missing", fix),))
             if table == "leads":
                 checked, ids = check_leads(source, rules)
+                leads = checked.rows
             else:
                 checked = _check(table, source, rules, ids)
                 check_delivered_once(source, rules, checked, funnel)
             found[table], faults = _kept(source, rules, checked)
-            warnings += odd_times({table: checked}, rules)
+            warnings += (*checked.warnings, *odd_times({table: checked}, rules))
             warnings += _far_ahead(table, checked, ids, micros(until), rules)
+            if isinstance(checked.rows, TransitionTable) and leads is not None:
+                warnings += late_start(leads, checked.rows, funnel.time)
+                # A million leads are let go before the touches are read.
+                leads = None
         except DataError as error:
             problems += error.problems
             whole_tables = False
@@ -160,8 +169,6 @@ def _kept(source: Source, rules: Rules, checked: Checked[Any]) -> tuple[CheckedT
         columns["reason"] = reason
     found = CheckedTable(table, source, columns, faults.kept(checked.n_rows), rules, len(checked.dropped))
     found.kept[checked.dropped] = False
-    for warning in checked.warnings:
-        log.warning("%s", warning)
     if table == "changes" and not faults.whole:
         declared = pa.array(list(rules.changing), pa.string())
         named = [np.empty(0, np.bool_)]

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from leadscore.errors import DataError, Problem
 from leadscore.history import DAY, Rules, build_history
 from leadscore.history.cores import on_all_cores
+from leadscore.history.late_start import late_start
 from leadscore.history.reading.canonical import cell_text
 from leadscore.history.reading.check import corrected_late
 from leadscore.history.reading.columns import encoded
@@ -90,7 +91,12 @@ def read_numbered(store: Store, funnel: Funnel, known_until: int) -> tuple[Histo
 def _read_all(store: Store, funnel: Funnel, known_until: int) -> tuple[Tables, Int64s]:
     with arrow_reader(store) as query:
         tables, number = _tables(query, None, known_until, funnel, store.engine.dialect.name)
-        warnings = (*_corrected(query), *all_far_ahead(tables, Rules.of(funnel).future), *_backfilled(query))
+        warnings = (
+            *_corrected(query),
+            *late_start(tables.leads, tables.transitions, funnel.time),
+            *all_far_ahead(tables, Rules.of(funnel).future),
+            *_backfilled(query),
+        )
         return replace(tables, warnings=warnings), number
 
 

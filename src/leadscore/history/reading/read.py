@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from leadscore.config import TABLES
 from leadscore.errors import ConfigError, DataError, Problem
+from leadscore.history.late_start import late_start
 from leadscore.history.reading.check import check_changes, check_leads, check_touches, check_transitions, odd_times
 from leadscore.history.reading.delivered import check_delivered_once
 from leadscore.history.reading.future import all_far_ahead
@@ -86,6 +87,8 @@ def read_tables(
         except DataError as error:
             reading.problems[table] = error.problems
     tables = reading.tables(quarantine=quarantine)
+    late = late_start(tables.leads, tables.transitions, funnel.time)
+    tables = replace(tables, warnings=(*tables.warnings, *late))
     if quarantine:
         set_aside(folder, {table: (reading.sources[table], each.faults) for table, each in reading.checked.items()})
     reading.report()
@@ -190,8 +193,6 @@ class Reading:
                 log.info("%s: %s rows repeat another and count once", table, f"{each.repeats:,}")
             if each.corrected:
                 log.info("%s: of %s events the row recorded last replaces others", table, f"{each.corrected:,}")
-            for warning in each.warnings:
-                log.warning("%s", warning)
             if each.ignored:
                 log.info(
                     "changes: %s rows not used, of attributes that [changes] does not declare",
