@@ -1,7 +1,7 @@
 """From a data set folder, tables in memory, or records that were sent, to checked tables."""
 
-from leadscore.history.reading.read import check_tables, read_tables
+from leadscore.history.reading.read import check_tables, end_of_history, read_tables
 from leadscore.history.reading.records import check_records
 from leadscore.history.reading.rules import Rules
 
-__all__ = ["Rules", "check_records", "check_tables", "read_tables"]
+__all__ = ["Rules", "check_records", "check_tables", "end_of_history", "read_tables"]

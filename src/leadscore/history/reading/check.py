@@ -5,7 +5,7 @@ A table that lacks a column it needs is not built; its other columns are checked
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import numpy as np
@@ -55,6 +55,8 @@ class Checked(Generic[Built]):
         undeclared attributes.
     unused : tuple of str
         Columns that were not read.
+    incomplete : ndarray of int64
+        Of ``transitions``: rows of the `LeadTable` of which a transition was set aside, ascending.
     """
 
     rows: Built | None
@@ -63,6 +65,7 @@ class Checked(Generic[Built]):
     repeats: int = 0
     ignored: int = 0
     unused: tuple[str, ...] = ()
+    incomplete: Int64s = field(default_factory=lambda: NO_ROWS)
 
     def n_leads(self) -> int:
         """How many leads have a row that broke no rule."""
@@ -121,6 +124,8 @@ def check_transitions(source: Source, rules: Rules, leads: LeadIds | None) -> Ch
     columns = rules.columns(source, faults)
     values, kept = _stream(source, columns, rules.of_table("transitions", leads), faults)
     checked = Checked[TransitionTable](None, faults, len(kept), unused=_unused(source, columns))
+    if leads is not None:
+        checked.incomplete = _incomplete(leads, faults, _ragged_leads(source, columns.get("lead_id")))
     if not faults.whole:
         checked.rows = TransitionTable(
             lead=_array(values["lead_id"]),
@@ -129,6 +134,13 @@ def check_transitions(source: Source, rules: Rules, leads: LeadIds | None) -> Ch
             stage=_array(values["stage"]),
         )
     return checked
+
+
+def _incomplete(leads: LeadIds, faults: Faults, ragged: Sequence[str | None]) -> Int64s:
+    """Rows of the leads that are read and of which a transition is not."""
+    of_ragged = pa.compute.index_in(pa.array(ragged, pa.string()), leads.good).drop_null().to_numpy()
+    rows = np.unique(np.concatenate([NO_ROWS, *faults.leads_aside, of_ragged]))
+    return rows[(rows >= 0) & (rows < len(leads.good))]
 
 
 def check_touches(source: Source, rules: Rules, leads: LeadIds | None) -> Checked[TouchTable]:
@@ -236,6 +248,7 @@ def _stream(
     for part in on_all_cores(lambda chunk: _timed(part_of(chunk, readers)), _chunks(source, columns)):
         for fault in part.faults:
             faults.add(fault, n_rows)
+        faults.leads_aside.append(part.leads_aside)
         for name in unneeded:
             part.values.pop(name, None)
         parts.append(part)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from leadscore.errors import SHOWN
-from leadscore.history.reading import plain, times
-from leadscore.history.reading.faults import OF_A_BAD_LEAD, Fault, Rule
+from leadscore.history.reading import hints, plain, times
+from leadscore.history.reading.faults import OF_A_BAD_LEAD, Effect, Fault, Rule
 from leadscore.history.reading.lookup import Places, hashes
 from leadscore.history.tables import Coded
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 LARGEST_VALUE = 9e12
 LARGEST_ATTRIBUTE = 3e38
 DISTINCT_ROWS = 100_000  # among so many bad rows the first few distinct values are looked for
+LOOKED_AT = 200  # so many of these are looked at for what they may be
 
 NOT_EMPTY = Rule("must not be empty", "Fill it in, or leave the row out")
 KNOWN_LEAD = Rule("must be the lead_id of a lead", "Export the lead too, or leave the row out")
@@ -35,7 +37,14 @@ ZONED = Rule(
     "must have a time zone, because [time] timezone is not set",
     'Set [time] timezone = "Europe/Berlin" or the like, or write times as 2024-03-04T09:00:00Z',
 )
+SKIPPED = Rule(
+    "local times that the clocks skip are read as the time that much later",
+    "Write times with their offset, such as 2024-03-31T03:30:00+02:00",
+)
 NUMBER = Rule("must be a number", "Write it as 1234.5, and leave it empty where it is missing")
+LIKE_MISSING = Rule(
+    "values are read as categories and look like missing ones", "Leave them empty where they are missing"
+)
 FINITE = Rule("must be a finite number", "Leave it empty where it is missing")
 BOOLEAN = Rule("must be true or false", "Write true or false, 1 or 0, yes or no; empty is false", ("true", "false"))
 DIRECTIONS = ("inbound", "in", "outbound", "out")
@@ -45,7 +54,10 @@ BOOLEANS = ("true", "t", "yes", "1", "false", "f", "no", "0")
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A column, shape (n_rows,), and the rows of it that break a rule; their values mean nothing."""
+    """A column, shape (n_rows,), and the rows of it that break a rule.
+
+    Values of rows that are set aside mean nothing; those of faults that only cost the value are missing.
+    """
 
     values: Values
     faults: tuple[Fault, ...] = ()
@@ -53,6 +65,7 @@ class Read:
 
 Values = npt.NDArray[Any] | Coded
 ColumnReader = Callable[[str, pa.Array], Read]
+Looks = Callable[[Sequence[str]], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,7 @@ def moments(clock: times.Clock, years: tuple[int, int], *, whole_days: bool, req
     """Reader of times; where an optional one is missing the value is earlier than any time."""
     inside = Rule(f"must lie in the years {years[0]} to {years[1]}", "Put it right, or widen [time] years")
     rules = {times.UNREADABLE: READABLE, times.NAIVE: ZONED, times.OUTSIDE: inside, times.MISSING: NOT_EMPTY}
+    looks = {times.UNREADABLE: hints.times}
 
     def read(name: str, column: pa.Array) -> Read:
         moment, fault = clock.moments(column, whole_days=whole_days)
@@ -89,7 +103,8 @@ def moments(clock: times.Clock, years: tuple[int, int], *, whole_days: bool, req
             missing = fault == times.MISSING + 1
             moment = np.where(missing, times.NO_TIME, moment)
             fault = np.where(missing, 0, fault)
-        found = (bad(name, rule, column, fault == code + 1) for code, rule in rules.items())
+        found = [bad(name, rule, column, fault == code + 1, looks=looks.get(code)) for code, rule in rules.items()]
+        found.append(bad(name, SKIPPED, column, fault == times.SKIPPED + 1, effect=Effect.NOTHING))
         return Read(moment, tuple(fault for fault in found if len(fault.rows)))
 
     return Reader(read, partial(clock.plain, whole_days=whole_days, required=required))
@@ -109,11 +124,11 @@ def number(largest: float) -> Reader:
             wrong &= ~_blank(column)
         finite = np.isfinite(values)
         return Read(
-            values,
+            np.where(ok, values, np.nan),
             (
-                bad(name, NUMBER, column, unreadable),
-                bad(name, FINITE, column, wrong & ~finite),
-                bad(name, small, column, wrong & finite),
+                bad(name, NUMBER, column, unreadable, effect=Effect.VALUE, looks=hints.numbers),
+                bad(name, FINITE, column, wrong & ~finite, effect=Effect.VALUE),
+                bad(name, small, column, wrong & finite, effect=Effect.VALUE),
             ),
         )
 
@@ -125,13 +140,20 @@ def category(*, required: bool = False) -> Reader:
 
     def read(name: str, column: pa.Array) -> Read:
         coded = encoded(column)
-        return Read(coded, (bad(name, NOT_EMPTY, column, coded.codes < 0),) if required else ())
+        return Read(coded, (bad(name, NOT_EMPTY, column, coded.codes < 0) if required else _like_missing(name, coded),))
 
     return Reader(read, partial(plain.categories, required=required))
 
 
-def choice(rule: Rule, codes: dict[str, int], *, missing: int | None = None, any_case: bool = False) -> Reader:
-    """Reader of one of few words, to int8; without ``missing`` it must not be empty."""
+def choice(
+    rule: Rule,
+    codes: dict[str, int],
+    *,
+    missing: int | None = None,
+    any_case: bool = False,
+    effect: Effect = Effect.ROW,
+) -> Reader:
+    """Reader of one of few words, to int8, other words as ``missing``; without ``missing`` it must not be empty."""
     words = pa.array(list(codes), pa.string())
     code = np.array([*codes.values(), missing or 0], np.int8)
     any_word: dict[str | None, int] = {} if missing is None else {None: missing, "": missing}
@@ -142,7 +164,7 @@ def choice(rule: Rule, codes: dict[str, int], *, missing: int | None = None, any
         names = pa.array(coded.names, pa.string())
         places = pc.index_in(pc.utf8_lower(names) if any_case else names, value_set=words)
         place = np.append(places.fill_null(-2).to_numpy(), -1)[coded.codes]
-        faults = [bad(name, rule, column, place == -2)] if places.null_count else []
+        faults = [bad(name, rule, column, place == -2, effect=effect)] if places.null_count else []
         if missing is None:
             faults.append(bad(name, NOT_EMPTY, column, coded.codes < 0))
         return Read(code[np.where(place < 0, len(codes), place)], tuple(faults))
@@ -161,11 +183,15 @@ def stage(funnel: Funnel) -> Reader:
 
 def direction() -> Reader:
     """Reader of directions: 0 not said, 1 inbound, 2 outbound."""
-    return choice(DIRECTION, dict(zip(DIRECTIONS, (1, 1, 2, 2), strict=True)), missing=0, any_case=True)
+    codes = dict(zip(DIRECTIONS, (1, 1, 2, 2), strict=True))
+    return choice(DIRECTION, codes, missing=0, any_case=True, effect=Effect.VALUE)
 
 
 def boolean() -> Reader:
-    """Reader of true and false, 1 and 0; false where missing."""
+    """Reader of true and false, 1 and 0; false where missing.
+
+    Another word costs the row: it may be an objection.
+    """
     return choice(BOOLEAN, dict(zip(BOOLEANS, (1,) * 4 + (0,) * 4, strict=True)), missing=0, any_case=True)
 
 
@@ -179,11 +205,12 @@ def lead_row(good: pa.Array, refused: pa.Array) -> ColumnReader:
         if not len(refused) and row.min(initial=0) >= 0:
             return Read(row)
         empty = _blank(text)
+        unknown = (row < 0) & ~empty
         return Read(
             row,
             (
                 bad(name, NOT_EMPTY, column, empty),
-                bad(name, KNOWN_LEAD, column, (row < 0) & ~empty),
+                bad(name, KNOWN_LEAD, column, unknown, looks=partial(_like_several, places)),
                 bad(name, OF_A_BAD_LEAD, column, row >= len(good)),
             ),
         )
@@ -209,13 +236,39 @@ def event_key() -> Reader:
     return Reader(read, plain.distinct)
 
 
-def bad(name: str, rule: Rule, column: pa.Array, where: Bools) -> Fault:
-    """The fault of the rows ``where`` a rule is broken."""
+def bad(
+    name: str,
+    rule: Rule,
+    column: pa.Array,
+    where: Bools,
+    *,
+    effect: Effect = Effect.ROW,
+    looks: Looks | None = None,
+) -> Fault:
+    """The fault of the rows ``where`` a rule is broken; ``looks`` says what some of their values look like."""
     rows = np.flatnonzero(where)
-    if not len(rows) or rule in {NOT_EMPTY, KNOWN_LEAD, OF_A_BAD_LEAD}:
-        return Fault(name, rule, rows)
-    values = as_text(column.take(pa.array(rows[:DISTINCT_ROWS]))).unique()
-    return Fault(name, rule, rows, shown=tuple(str(value) for value in values[:SHOWN].to_pylist()))
+    if not len(rows) or rule in {NOT_EMPTY, OF_A_BAD_LEAD}:
+        return Fault(name, rule, rows, effect=effect)
+    values = as_text(column.take(pa.array(rows[:DISTINCT_ROWS]))).unique()[:LOOKED_AT].to_pylist()
+    written = [str(value) for value in values]
+    # Leads are named by their ids anyway.
+    shown = () if rule is KNOWN_LEAD else tuple(written[:SHOWN])
+    return Fault(name, rule, rows, shown, hints=looks(written) if looks else (), effect=effect)
+
+
+def _like_missing(name: str, coded: Coded) -> Fault:
+    words = hints.missing_words(coded.names)
+    codes = [code for code, each in enumerate(coded.names) if each in words]
+    rows = np.flatnonzero(np.isin(coded.codes, codes)) if codes else np.empty(0, np.int64)
+    return Fault(name, LIKE_MISSING, rows, tuple(words[:SHOWN]), effect=Effect.NOTHING)
+
+
+def _like_several(places: Places, ids: Sequence[str]) -> tuple[str, ...]:
+    for lead_id in ids:
+        parts = [part.strip() for part in re.split("[;,|]", lead_id) if part.strip()]
+        if len(parts) > 1 and places.find(pa.array(parts, pa.string())).max() >= 0:
+            return (f"{lead_id!r} looks like the ids of several leads: write a row for each lead.",)
+    return ()
 
 
 def encoded(column: pa.Array) -> Coded:
@@ -272,11 +325,12 @@ def _floats(column: pa.Array) -> tuple[Float64s, Bools]:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return np.full(len(column), np.nan), column.is_valid().to_numpy(zero_copy_only=False)
     try:
-        return column.cast(pa.float64()).to_numpy(zero_copy_only=False), nothing
+        values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return values, np.isnan(values) & column.is_valid().to_numpy(zero_copy_only=False)  # "nan" is no number
     except pa.ArrowInvalid:
         text = as_text(column)
     written = pc.match_substring_regex(text, plain.NUMBER)
-    special = pc.match_substring_regex(text, r"^(?i:[+-]?(nan|inf|infinity))$")
+    special = pc.match_substring_regex(text, r"^(?i:[+-]?(inf|infinity))$")
     readable = pc.or_(written, special)
     values = pc.if_else(readable, text, None).cast(pa.float64()).to_numpy(zero_copy_only=False)
     wrong = pc.fill_null(pc.invert(readable), fill_value=False).to_numpy(zero_copy_only=False) & ~_blank(text)
