@@ -86,7 +86,16 @@ def publish_list(
             model = compiled(model, compiled_in)
         times.append(now())
         probability, places = model.predict_proba(snapshot), number[snapshot.lead]
-        scored = scored_leads(model, version, snapshot, probability, number=places, scored_at=times[0], ranked=True)
+        scored = scored_leads(
+            model,
+            version,
+            snapshot,
+            probability,
+            number=places,
+            incomplete=history.is_incomplete(snapshot.lead),
+            scored_at=times[0],
+            ranked=True,
+        )
         times.append(now())
         leads = stage(store, run, scored)
         times.append(now())

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic_core import to_json
 
 from leadscore.history import MISSING
-from leadscore.scoring import HANDOFF, WIN, score_leads
+from leadscore.scoring import HANDOFF, INCOMPLETE, WIN, score_leads
 from leadscore.store import ScoredLeads, open_runs, records_of, relist, unlist
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FALLBACK, NO_SIGNAL = "fallback", "no_signal"
 OWNER, SOURCE = "owner", "source"
 EVENTS = ("transitions", "touches", "changes")
+OF_LEAD = ("lead_id", "created_at", "recorded_at", "do_not_score")
 TIMES = ("created_at", "occurred_at", "recorded_at")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Numbers that are Python's own at once: a million leads' are several times as large as the arrays.
@@ -88,7 +89,8 @@ def rescore(
     runs = open_runs(connection)
     earliest = max(as_of, runs.as_of)
     moments = np.array([max(earliest, _newest_known(record)) for record in records], np.int64)
-    scores = score_leads(model, [sent_record(record) for record in records], moments, rules)
+    sent = [sent_record(record) for record in records]
+    scores = score_leads(model, sent, moments, rules, incomplete_among(records))
     number = np.array([record["lead"] for record in records], np.int64)
     found = scored_leads(
         model,
@@ -96,6 +98,7 @@ def rescore(
         scores.snapshot,
         scores.probability,
         number=number[scores.scored],
+        incomplete=scores.incomplete,
         scored_at=scored_at,
         ranked=False,
     )
@@ -111,6 +114,7 @@ def scored_leads(
     probability: Float64s,
     *,
     number: Int64s,
+    incomplete: Bools,
     scored_at: int,
     ranked: bool,
 ) -> ScoredLeads:
@@ -122,6 +126,8 @@ def scored_leads(
         What the model says of the snapshot.
     number : ndarray of int64, shape (n_leads,)
         Of the leads in the store.
+    incomplete : ndarray of bool, shape (n_leads,)
+        Whether a transition of each was set aside.
     scored_at : int
         Microseconds since 1970 UTC.
     ranked : bool
@@ -135,7 +141,7 @@ def scored_leads(
         as_of=snapshot.as_of,
         stage=np.array([*model.funnel.stages, "lost"], object)[standing],
         probabilities=_written(probability),
-        flags=_flags(model)[standing],
+        flags=_flags(model)[incomplete.astype(np.int64), standing],
         of_list=np.where(is_open, np.where(before, HANDOFF, WIN).astype(object), ""),
         rank=_ranks(number, key, before) if ranked else None,
         key=np.where(is_open, key, 0.0),
@@ -147,10 +153,19 @@ def scored_leads(
     )
 
 
-def flags_of(ahead: Sequence[StageModel]) -> list[str]:
-    """What is to be known of the probabilities of the stages ahead of a lead."""
-    flags = [FALLBACK] if any(each.fallback for each in ahead) else []
-    return [*flags, NO_SIGNAL] if any(each.no_signal for each in ahead) else flags
+def flags_of(ahead: Sequence[StageModel], *, incomplete: bool) -> list[str]:
+    """What is to be known of the probabilities of the stages ahead of a lead, of which there are some."""
+    flags = {
+        FALLBACK: any(each.fallback for each in ahead),
+        NO_SIGNAL: any(each.no_signal for each in ahead),
+        INCOMPLETE: incomplete,
+    }
+    return [flag for flag, holds in flags.items() if holds]
+
+
+def incomplete_among(records: Sequence[Record]) -> Bools:
+    """Which of some leads in the store have a transition that was set aside, shape (n_leads,)."""
+    return np.array([record["incomplete"] for record in records], np.bool_)
 
 
 def _newest_known(record: Record) -> int:
@@ -165,7 +180,8 @@ def _newest_known(record: Record) -> int:
 def sent_record(record: Record) -> Record:
     """A record as `leadscore.history.check_records` takes it."""
     own = {name: [_in_time(row) for row in record[name]] for name in EVENTS}
-    return {**record["attributes"], **_in_time(record), **own}
+    # What else the store knows of a lead must not pass for an attribute of the same name.
+    return {**record["attributes"], **_in_time({name: record[name] for name in OF_LEAD}), **own}
 
 
 def _in_time(row: Record) -> Record:
@@ -194,9 +210,15 @@ def _written(probability: Float64s) -> Strings:
 
 
 def _flags(model: FunnelModel) -> Strings:
-    """The flags of a lead by its stage, as a list in JSON; won and lost leads have none."""
+    """The flags of complete and of incomplete leads by their stage, as a list in JSON; won and lost leads have none."""
     n_stages = len(model.stages_)
-    return np.array([json.dumps(flags_of(model.stages_[stage:])) for stage in range(n_stages + 2)], object)
+    return np.array(
+        [
+            [json.dumps(flags_of(model.stages_[stage:], incomplete=marked)) for stage in range(n_stages)] + ["[]"] * 2
+            for marked in (False, True)
+        ],
+        object,
+    )
 
 
 def _category(snapshot: Snapshot, name: str) -> Strings:

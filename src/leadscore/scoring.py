@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from leadscore.model import FunnelModel
 
 HANDOFF, WIN = "handoff", "win"
+# The flag of a lead of which a transition was set aside: where it stands is not known for sure.
+INCOMPLETE = "incomplete"
 
 
 def probability_columns(funnel: Funnel) -> list[str]:
@@ -96,6 +98,8 @@ class Scores:
         Whether that is the list before the handoff.
     grade : ndarray of str, shape (n_scored,)
         A to D.
+    incomplete : ndarray of bool, shape (n_scored,)
+        Whether a transition of the lead was set aside.
     """
 
     funnel: Funnel
@@ -107,6 +111,7 @@ class Scores:
     key: Float64s
     before: Bools
     grade: Strings
+    incomplete: Bools
 
     def part(self, begin: int, lead_id: Sequence[str]) -> Scores:
         """The scores of ``lead_id``, which were sent under whatever names one after another from row ``begin`` on."""
@@ -122,11 +127,16 @@ class Scores:
             self.key[rows],
             self.before[rows],
             self.grade[rows],
+            self.incomplete[rows],
         )
 
 
 def score_leads(
-    model: FunnelModel, records: Sequence[Mapping[str, Any]], as_of: Int64s, rules: Rules | None = None
+    model: FunnelModel,
+    records: Sequence[Mapping[str, Any]],
+    as_of: Int64s,
+    rules: Rules | None = None,
+    incomplete: Bools | None = None,
 ) -> Scores:
     """Score leads sent with their whole history.
 
@@ -138,6 +148,8 @@ def score_leads(
         Microseconds since 1970 UTC.
     rules : Rules, optional
         ``Rules.of(model.funnel)``, where the same model scores often.
+    incomplete : ndarray of bool, shape (n_leads,), optional
+        Whether a transition of each lead was set aside; by default of none.
 
     Raises
     ------
@@ -154,7 +166,8 @@ def score_leads(
     stage = snapshot.steps.stage
     key, before = model.keys(stage, probability)
     grade = model.grades_.grade(key, before)
-    return Scores(model.funnel, lead_id, scored, snapshot, stage, probability, key, before, grade)
+    marks = np.zeros(len(scored), np.bool_) if incomplete is None else incomplete[scored]
+    return Scores(model.funnel, lead_id, scored, snapshot, stage, probability, key, before, grade, marks)
 
 
 def score_records(model: FunnelModel, records: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,8 @@ ScoredAt = Annotated[str, Field(description="When it was computed.")]
 ModelVersion = Annotated[str, Field(description="Version of the model in the registry.")]
 STAGE = "Where the lead stands; null for one that objects to profiling."
 FLAGS = (
-    "`stale`: long not scored; `fallback`: base rates for want of outcomes; `no_signal`: base rates for want of skill."
+    "`stale`: long not scored; `fallback`: base rates for want of outcomes; `no_signal`: base rates for want of skill; "
+    "`incomplete`: a transition of the lead could not be read when it was imported, so its stage may be another."
 )
 
 

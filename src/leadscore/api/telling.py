@@ -77,7 +77,7 @@ def score_told(scores: Scores, model: FunnelModel, place: int, every: Told) -> T
         "rank": None,
         "grade": scores.grade[place],
         "probabilities": _ahead(model, stage, scores.probability[place, stage:].tolist()),
-        "flags": flags_of(model.stages_[stage:]),
+        "flags": flags_of(model.stages_[stage:], incomplete=bool(scores.incomplete[place])),
         **every,
         "reasons": None,
     }

@@ -20,6 +20,7 @@ from leadscore.store.checking import check_folder
 from leadscore.store.connection import transaction
 from leadscore.store.dialect import lock_corrections
 from leadscore.store.erasure import all_erased
+from leadscore.store.incomplete import mark_incomplete
 from leadscore.store.loading import load
 from leadscore.store.rows import EVENT_COLUMNS, LEAD_COLUMNS, Keys, alike, columns_of, lead_rows
 from leadscore.store.schema import EVENTS, imports, leads, merged, retracted
@@ -100,10 +101,12 @@ def ingest(
     ----------
     received_at : int
         The moment of the import, in microseconds since 1970 UTC; noted beside each file.
-    known_until : datetime with time zone, optional
-        The end of the recorded history; overrides ``[time] known_until``. The store keeps the latest that was said.
+    known_until : datetime, optional
+        The end of the recorded history; overrides ``[time] known_until``, as of `leadscore.history.read_history`. The
+        store keeps the latest that was said.
     quarantine : bool, default False
-        Set bad rows aside in a file and go on with the rest.
+        Go on without bad rows and values, as `leadscore.history.read_tables` says. Leads of which a transition was
+        set aside are marked incomplete; another import of the leads' transitions without that takes the mark away.
 
     Raises
     ------
@@ -135,6 +138,8 @@ def _import(store: Store, checked: CheckedTable, funnel: Funnel, received_at: in
             _load_leads(connection, checked, loaded)
         else:
             _load_events(connection, checked, loaded)
+        if table == "transitions":
+            mark_incomplete(connection, checked.leads, checked.incomplete)
         if source is not None:
             row = {"source": source, "table_name": table, "rows": loaded.rows, "finished_at": received_at}
             connection.execute(sa.insert(imports), row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.json
 import sqlalchemy as sa
 
-from leadscore.errors import DataError, Problem
+from leadscore.errors import SHOWN, DataError, Problem
 from leadscore.history import Rules, build_history
 from leadscore.history.cores import on_all_cores
 from leadscore.history.reading.columns import encoded
+from leadscore.history.reading.faults import incomplete_leads
 from leadscore.history.reading.parts import Part, joined, whole
 from leadscore.history.tables import ChangeTable, Coded, LeadTable, Tables, TouchTable, TransitionTable
 from leadscore.store.arrow import arrow_reader, row_reader
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from leadscore.history.reading.columns import Values
     from leadscore.store.arrow import Query
     from leadscore.store.connection import Store
+
+log = logging.getLogger(__name__)
 
 _DIRECTION = sa.case({"inbound": 1, "outbound": 2}, value=touches.c.direction, else_=0)
 
@@ -100,15 +104,25 @@ def _tables(query: Query, some: list[int] | None, until: int, funnel: Funnel, di
         touches=_touches(query, some, place, dialect),
         changes=_changes(query, some, place, rules),
         known_until=until,
+        warnings=_warnings(table) if some is None else (),
     )
     return tables, number
 
 
+def _warnings(table: LeadTable) -> tuple[str, ...]:
+    if table.incomplete is None:
+        return ()
+    at = np.flatnonzero(table.incomplete)
+    warning = str(incomplete_leads(sorted(table.ids[at])[: SHOWN + 1], len(at)))
+    log.warning("%s", warning)
+    return (warning,)
+
+
 def _leads(query: Query, some: list[int] | None, rules: Rules, declared: Attributes) -> tuple[LeadTable, Int64s]:
     """The leads, and the number of each."""
-    columns = [column for column in leads.c if column is not leads.c.do_not_score]
-    flags = sa.case((leads.c.do_not_score, 1), else_=0).label("do_not_score")
-    rows = _table(chain.from_iterable(query(_of(sa.select(*columns, flags), leads.c.lead, some))))
+    columns = (leads.c[name] for name in ("lead", "lead_id", "created_at", "recorded_at", "attributes"))
+    flags = (sa.case((leads.c[name], 1), else_=0).label(name) for name in ("do_not_score", "incomplete"))
+    rows = _table(chain.from_iterable(query(_of(sa.select(*columns, *flags), leads.c.lead, some))))
     said = _said(rows.get("attributes", pa.array([], pa.string())).to_pylist(), declared)
     readers = rules.readers["leads"]
     values: dict[str, Values] = {name: _read("leads", readers[name], name, said[name]) for name in rules.attributes}
@@ -120,6 +134,7 @@ def _leads(query: Query, some: list[int] | None, rules: Rules, declared: Attribu
         do_not_score=_ints(rows, "do_not_score") == 1,
         numbers={name: column for name, column in values.items() if not isinstance(column, Coded)},
         categories={name: column for name, column in values.items() if isinstance(column, Coded)},
+        incomplete=incomplete if (incomplete := _ints(rows, "incomplete") == 1).any() else None,
     )
     return table, _ints(rows, "lead")
 
