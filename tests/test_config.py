@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import ValidationError
 
-from leadscore.config import funnel_of, parse_funnel, presets, read_funnel
+from leadscore.config import Funnel, funnel_of, parse_funnel, presets, read_funnel
 from leadscore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,15 +20,14 @@ B2B = 'preset = "b2b"\n'
 def test_every_bad_setting_is_named_in_one_error() -> None:
     with pytest.raises(ConfigError) as error:
         parse_funnel(
-            B2B
-            + 'surprise = 1\n[time]\nknown_until = 2025-01-01T00:00:00\ntimezone = "Mars/Base"\n[owner]\ncapacity = 0\n'
+            B2B + 'surprise = 1\n[time]\nknown_until = "soon"\ntimezone = "Mars/Base"\n[owner]\ncapacity = 0\n'
         )
 
     lines = str(error.value).splitlines()
     assert lines[0] == "funnel.toml: 4 bad settings"
     assert [line.split(":")[0].strip() for line in lines[1:]] == [
-        "time.known_until",
         "time.timezone",
+        "time.known_until",
         "owner.capacity",
         "surprise",
     ]
@@ -58,10 +57,44 @@ def test_stages_of_its_own_need_horizons_of_its_own() -> None:
         parse_funnel(B2B + '[funnel]\nstages = ["a", "b"]\nhandoff = ["a", "b"]\n[horizon_days]\n')
 
 
-def test_stages_of_its_own_take_no_horizon_from_the_preset() -> None:
-    funnel = parse_funnel(B2B + '[funnel]\nstages = ["a", "mql"]\nhandoff = ["a", "mql"]\n[horizon_days]\nmql = 5\n')
+STAGES = '[funnel]\nstages = ["mql", "demo", "sql", "won"]\nhandoff = ["mql", "sql"]\n'
 
-    assert funnel.horizon_days == {"mql": 5}
+
+def test_preset_keeps_horizons_of_kept_stages() -> None:
+    # Of the preset, sal and opportunity are gone, and mql is the first stage, which has no horizon.
+    funnel = parse_funnel(f"{B2B}{STAGES}[horizon_days]\ndemo = 5\nwon = 120\n")
+
+    assert funnel.horizon_days == {"demo": 5, "sql": 45, "won": 120}
+    assert funnel.horizons == (5, 45, 120)
+
+
+def test_a_stage_that_is_not_in_the_preset_needs_a_horizon() -> None:
+    with pytest.raises(ConfigError, match=r"missing: demo$"):
+        parse_funnel(B2B + STAGES)
+
+
+@pytest.mark.parametrize(
+    ("written", "moment"),
+    [
+        ("2025-07-01T08:00:00", datetime(2025, 7, 1, 6, tzinfo=UTC)),
+        ("2025-07-01", datetime(2025, 6, 30, 22, tzinfo=UTC)),
+        ("2025-07-01T08:00:00Z", datetime(2025, 7, 1, 8, tzinfo=UTC)),
+        ("2024-03-31T02:30:00", datetime(2024, 3, 31, 1, 30, tzinfo=UTC)),
+    ],
+    ids=["local", "first moment of a day", "offset", "skipped by the clocks"],
+)
+def test_known_until_without_offset_is_local_time(written: str, moment: datetime) -> None:
+    funnel = parse_funnel(f'{B2B}[time]\nknown_until = {written}\ntimezone = "Europe/Berlin"\n')
+
+    assert funnel.time.known_until == moment
+    assert Funnel.model_validate_json(funnel.model_dump_json()) == funnel
+
+
+def test_queries_may_be_long() -> None:
+    query = "SELECT 1 --" + "x" * 5_000
+    funnel = parse_funnel(f'{B2B}[source]\nurl = "sqlite://"\n[tables.touches]\nquery = "{query}"\n')
+
+    assert funnel.tables["touches"].query == query
 
 
 @pytest.mark.parametrize(
@@ -80,7 +113,15 @@ def test_stages_of_its_own_take_no_horizon_from_the_preset() -> None:
         (B2B + "[features]\nwindows_days = [7, 3]\n", "must go up"),
         (B2B + "[time]\nyears = [1900, 2100]\n", "at most 140 years"),
         (B2B + '[time]\nwhole_days = ["leads.name"]\n', "no time column"),
-        (B2B + '[tables.touches]\nfile = "t.csv"\nquery = "SELECT 1"\n', "both a file and a query"),
+        (B2B + '[tables.touches]\nfile = "t.csv"\nquery = "SELECT 1"\n', "a file and a query; leave one"),
+        (B2B + '[tables.touches]\nquery_file = "t.sql"\nquery = "SELECT 1"\n', "a query and a query_file; leave one"),
+        (B2B + '[tables.touches]\nquery_file = "t.sql"\n', "say in .source. url"),
+        (B2B + "[time]\nknown_until = 2025-07-01T08:00:00\n", "known_until: needs a time zone.*timezone"),
+        (
+            B2B + '[tables.transitions]\ncolumns = { stage = { "Deal won" = "won" } }\n',
+            "stage: must be the name of a col",
+        ),
+        (B2B + '[tables.transitions]\ncolumns = ["stage"]\n', "must be a table of our names"),
         (B2B + '[tables.touches]\nquery = "SELECT 1"\n', "say in .source. url"),
         (B2B + "[lightgbm]\nnum_leaves = 1\n", "lightgbm.num_leaves"),
     ],

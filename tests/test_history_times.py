@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadscore.config import Times
-from leadscore.history.reading.times import Clock
+from leadscore.history.reading.times import SKIPPED, Clock
 from leadscore.history.zone import micros
 
 ZONES = ["Europe/Berlin", "America/New_York", "America/Sao_Paulo", "Asia/Kathmandu", "Australia/Lord_Howe", "UTC"]
@@ -25,8 +25,18 @@ ODD = "2024-03-04T09:00:00.123456789Z"
 def moments(texts: list[str], zone: str, *, whole_days: bool = False) -> list[int]:
     clock = Clock.of(Times(timezone=zone, years=YEARS))
     moment, fault = clock.moments(pa.array(texts, pa.string()), whole_days=whole_days)
-    assert not fault.any()
+    local = [datetime.fromisoformat(each) if len(each) > 10 and each != ODD else None for each in texts]
+    skipped = [each is not None and not whole_days and is_skipped(each, zone) for each in local]
+    assert fault.tolist() == [SKIPPED + 1 if each else 0 for each in skipped]
     return [int(each) for each in moment]
+
+
+def is_skipped(local: datetime, zone: str) -> bool:
+    """Whether the clocks of the zone never show this time."""
+    if local.tzinfo is not None:
+        return False
+    there = local.replace(tzinfo=ZoneInfo(zone))
+    return there.astimezone(UTC).astimezone(there.tzinfo).replace(tzinfo=None) != local
 
 
 def meant(local: datetime, zone: str) -> int:

@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 
 from leadscore.errors import LeadscoreError
-from leadscore.history import read_history
-from leadscore.history.zone import micros
+from leadscore.history import end_of_history, read_history
 from leadscore.scoring import OWNER, REASONS
-from leadscore.store import open_store, read_store
+from leadscore.store import open_store, read_store, reading, stored_funnel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,7 +66,7 @@ def data_set_arguments(description: str | None) -> argparse.ArgumentParser:
         "data", type=Path, nargs="?", default=Path("data/sample"), help="the data set folder, or: store"
     )
     parser.add_argument(
-        "--known-until", type=moment, help="end of the recorded history, where funnel.toml does not say it"
+        "--known-until", type=time_of, help="end of the recorded history, where funnel.toml does not say it"
     )
     parser.add_argument("--quarantine", action="store_true", help="set bad rows aside and go on with the rest")
     parser.add_argument("--jobs", type=int, default=cores(), help="threads; default: the cores of this machine")
@@ -92,20 +91,29 @@ def _read_folder(asked: argparse.Namespace) -> History:
 def _read_database(asked: argparse.Namespace) -> History:
     store = open_store()
     try:
-        return read_store(store, known_until=None if asked.known_until is None else micros(asked.known_until))
+        if asked.known_until is None:
+            return read_store(store)
+        with reading(store) as connection:
+            time = stored_funnel(connection).time
+        return read_store(store, known_until=end_of_history(asked.known_until, time))
     finally:
         store.close()
 
 
 def moment(text: str) -> datetime:
     """A moment with its time zone, as written on a command line."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = datetime.min  # noqa: DTZ901 - refused in the next line
+    found = time_of(text)
     if found.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time with a time zone: write 2025-03-04T08:00:00Z")
+        raise argparse.ArgumentTypeError(f"{text!r} has no time zone: write 2025-03-04T08:00:00Z")
     return found
+
+
+def time_of(text: str) -> datetime:
+    """A time as written on a command line; without an offset it is in the zone of the data set."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write 2025-03-04T08:00:00Z") from None
 
 
 def cores() -> int:

@@ -50,11 +50,27 @@ def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
 
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+Text = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], AfterValidator(_distinct)]
 Days = Annotated[int, Field(ge=1, le=3650)]
 AscendingDays = Annotated[tuple[Days, ...], AfterValidator(_ascending)]
 TableName = Literal["leads", "transitions", "touches", "changes"]
 TABLES: tuple[TableName, ...] = ("leads", "transitions", "touches", "changes")
+
+
+def in_zone(moment: datetime, zone: str | None) -> datetime:
+    """A moment in UTC, read as local time of ``zone`` where it has no offset.
+
+    Raises
+    ------
+    ValueError
+        It has no offset, and there is no zone.
+    """
+    if moment.tzinfo is None:
+        if zone is None:
+            raise ValueError("needs a time zone: write 2024-03-04T09:00:00Z, or set [time] timezone")
+        moment = moment.replace(tzinfo=ZoneInfo(zone))
+    return moment.astimezone(UTC)
 
 
 class Section(BaseModel):
@@ -102,8 +118,9 @@ class Times(Section):
 
     Attributes
     ----------
-    known_until : datetime with time zone, optional
-        The end of the recorded history. It is said here or by the export (``--known-until``), never guessed.
+    known_until : datetime, optional
+        The end of the recorded history, in ``timezone`` where it has no offset. It is said here or by the export
+        (``--known-until``), never guessed.
     timezone : str, optional
         IANA name of the zone of naive times; also the zone of mornings and of the calendar. Without it a naive
         time is an error, and mornings and calendar are in UTC.
@@ -121,19 +138,13 @@ class Times(Section):
         learnt from until then, and not listed.
     """
 
-    known_until: datetime | None = None
     timezone: str | None = None
+    # After the zone that it may be written in.
+    known_until: datetime | None = None
     whole_days: Names = ()
     years: tuple[int, int] = (1990, 2100)
     future_days: Days = 730
     history_begins: datetime | None = None
-
-    @field_validator("known_until")
-    @classmethod
-    def _aware(cls, moment: datetime | None) -> datetime | None:
-        if moment is not None and moment.tzinfo is None:
-            raise ValueError("needs a time zone: write 2024-03-04T09:00:00Z")
-        return moment
 
     @field_validator("history_begins", mode="before")
     @classmethod
@@ -157,6 +168,13 @@ class Times(Section):
         if name is not None and name not in available_timezones():
             raise ValueError(f"no such time zone: {name!r}; write an IANA name such as Europe/Berlin")
         return name
+
+    @field_validator("known_until")
+    @classmethod
+    def _aware(cls, moment: datetime | None, info: ValidationInfo) -> datetime | None:
+        if moment is None or "timezone" not in info.data:  # a bad zone is already reported
+            return moment
+        return in_zone(moment, info.data["timezone"])
 
     @field_validator("whole_days")
     @classmethod
@@ -212,6 +230,8 @@ class Table(Section):
         File in the folder, ``.csv`` or ``.parquet``.
     query : str, optional
         SQL whose result is the table; needs ``[source] url``.
+    query_file : str, optional
+        File in the folder with such SQL.
     columns : dict of str to str
         Our name to the source's, where they differ.
     allow_repeats : bool
@@ -220,15 +240,35 @@ class Table(Section):
     """
 
     file: Name | None = None
-    query: Name | None = None
+    query: Text | None = None
+    query_file: Name | None = None
     columns: dict[Name, Name] = {}
     allow_repeats: bool = False
 
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _names(cls, columns: Any) -> Any:
+        if not isinstance(columns, dict):
+            raise ValueError('must be a table of our names and the source\'s, such as { lead_id = "Record ID" }')
+        for ours, theirs in columns.items():
+            if not isinstance(theirs, str):
+                raise ValueError(
+                    f'{ours}: must be the name of a column of the source, such as {ours} = "Name"; values are not'
+                    " renamed here: name stages in [funnel] as the source writes them, and change other values there"
+                )
+        return columns
+
     @model_validator(mode="after")
     def _one_place(self) -> Self:
-        if self.file is not None and self.query is not None:
-            raise ValueError("has both a file and a query; leave one")
+        given = [name for name in ("file", "query", "query_file") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"has {' and '.join(f'a {name}' for name in given)}; leave one")
         return self
+
+    @property
+    def is_query(self) -> bool:
+        """Whether it is what a database answers."""
+        return self.query is not None or self.query_file is not None
 
 
 class Source(Section):
@@ -240,7 +280,7 @@ class Source(Section):
         SQLAlchemy URL; ``${NAME}`` in it is read from the environment, so that no password stands here.
     """
 
-    url: Name | None = None
+    url: Text | None = None
 
 
 class FeatureSettings(Section):
@@ -398,7 +438,7 @@ class Funnel(Section):
         )
         if twice:
             raise ValueError(f"attributes declared in two ways: {', '.join(twice)}")
-        queries = [name for name, table in self.tables.items() if table.query is not None]
+        queries = [name for name, table in self.tables.items() if table.is_query]
         if queries and self.source.url is None:
             raise ValueError(f"[tables.{queries[0]}] has a query; say in [source] url where it goes")
         return self
@@ -494,11 +534,18 @@ def _place(loc: tuple[int | str, ...]) -> str:
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    # A funnel with stages of its own has horizons of its own: the preset's would be of unknown stages.
-    if "stages" in over.get("funnel", {}):
-        under = {key: value for key, value in under.items() if key not in {"funnel", "horizon_days"}}
+    own = over.get("funnel")
+    if isinstance(own, dict) and "stages" in own:
+        under = _without_stages(under, own["stages"])
     merged = dict(under)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(under.get(key), dict)
         merged[key] = _merged(under[key], value) if both else value
     return merged
+
+
+def _without_stages(preset: dict[str, Any], stages: Any) -> dict[str, Any]:
+    """A preset for a funnel with stages of its own: it keeps the horizons of the stages that are still there."""
+    later = stages[1:] if isinstance(stages, list) else []
+    horizons = {stage: days for stage, days in preset["horizon_days"].items() if stage in later}
+    return {key: value for key, value in preset.items() if key != "funnel"} | {"horizon_days": horizons}

@@ -57,6 +57,8 @@ class Problem:
         What the rows should have been, in a sentence without a full stop.
     rows : int
         How many rows break it; 0 where the table as a whole does.
+    counted : str
+        What is counted, in the singular, where not rows.
     leads : tuple of str
         Which leads, the first few in order of the file.
     fix : str
@@ -72,10 +74,11 @@ class Problem:
     rows: int = 0
     leads: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+    counted: str = "row"
 
     def __str__(self) -> str:
         where = f"{self.table}.{self.column}" if self.column else self.table
-        how_many = f" ({self.rows} row{'s' if self.rows != 1 else ''})" if self.rows else ""
+        how_many = f" ({self.rows:,} {self.counted}{'s' if self.rows != 1 else ''})" if self.rows else ""
         which = ""
         if self.leads:
             more = ", ..." if len(self.leads) > SHOWN else ""

@@ -58,11 +58,15 @@ class Examples:
 def learning_examples(history: History) -> Examples:
     """Moments to learn from: each entry into an open stage, a widening grid of days after it, and mornings.
 
+    Leads of which a transition was set aside give none: see `_known_stays`.
+
     Where they would be more than ``examples.max_examples``, mornings are taken `WIDER` times as far apart; where they
     still would be, leads are sampled by a hash of their ``lead_id``.
     """
     settings = history.funnel.examples
-    stays = open_stays(history)
+    stays = _known_stays(history)
+    if history.incomplete is not None:
+        log.info("%d incomplete leads are neither learnt from nor judged on", np.count_nonzero(history.incomplete))
     if n_unknown := np.count_nonzero(history.created < history.begins):
         log.info("%d leads created before history_begins are learnt from only after their first transition", n_unknown)
     for every_days in (settings.mornings_every_days, settings.mornings_every_days * WIDER):
@@ -87,11 +91,24 @@ def learning_examples(history: History) -> Examples:
 
 
 def judging_examples(history: History, since: int, every_days: int | None = None) -> Examples:
-    """All leads open on each of a series of mornings at or after ``since``: what reps would have seen."""
+    """All leads open on each of a series of mornings at or after ``since``: what reps would have seen.
+
+    Leads of which a transition was set aside are left out: see `_known_stays`.
+    """
     every = history.funnel.judging.mornings_every_days if every_days is None else every_days
     moments = mornings(history, every)
-    lead, as_of = _between(open_stays(history), moments[moments >= since])
+    lead, as_of = _between(_known_stays(history), moments[moments >= since])
     return Examples(lead, as_of, np.ones(len(lead), np.bool_))
+
+
+def _known_stays(history: History) -> Stays:
+    """Stays in open stages of the leads whose transitions were all read.
+
+    Of the others it is not known where they stood: after the transition that was set aside they may only seem open,
+    and before it an outcome may be missing. When it happened may be what could not be read, so no moment is safe.
+    """
+    stays = open_stays(history)
+    return stays if history.incomplete is None else stays.of(~history.incomplete[stays.lead])
 
 
 def mornings(history: History, every_days: int) -> Int64s:

@@ -100,7 +100,7 @@ def rescore(
         if lead in listed and listed[lead]["as_of"] <= moments[row] + CLOCK_SKEW:
             moments[row] = max(moments[row], listed[lead]["as_of"])
     sent = [sent_record(record, model.funnel.time) for record in records]
-    scores = score_leads(model, sent, moments, rules, stale_days=stale_days)
+    scores = score_leads(model, sent, moments, rules, stale_days=stale_days, incomplete=incomplete_among(records))
     moments[scores.scored] = scores.snapshot.as_of
     gone = np.array([record["gone_at"] is not None for record in records])
     there = np.flatnonzero(~gone[scores.scored])
@@ -163,6 +163,11 @@ def scored_leads(
         scored_at=scored_at,
         model_version=version,
     )
+
+
+def incomplete_among(records: Sequence[Record]) -> Bools:
+    """Which of some leads in the store have a transition that was set aside, shape (n_leads,)."""
+    return np.array([record["incomplete"] for record in records], np.bool_)
 
 
 def sent_record(record: Record, times: Times) -> Record:

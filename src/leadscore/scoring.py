@@ -6,7 +6,7 @@ Also what MLflow loads a model with: `_load_pyfunc` is the ``loader_module`` ent
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -214,6 +214,7 @@ def score_leads(
     *,
     latest: Int64s | None = None,
     stale_days: float = STALE_MODEL_DAYS,
+    incomplete: Bools | None = None,
 ) -> Scores:
     """Score leads sent with their whole history.
 
@@ -232,6 +233,8 @@ def score_leads(
         No event may become known later; by default any time will do.
     stale_days : float
         Scores as of more days after the history that the model has learnt from are flagged ``stale_model``.
+    incomplete : ndarray of bool, shape (n_leads,), optional
+        Whether a transition of each lead was set aside; by default of none.
 
     Raises
     ------
@@ -255,6 +258,10 @@ def score_leads(
         in_time = known <= moments + CLOCK_SKEW
         not_known_yet, scored = found[~in_time], found[in_time]
         moments, lead = np.where(ahead, known, moments)[in_time], lead[in_time]
+    if incomplete is not None and incomplete.any():
+        marks = np.zeros(len(history), np.bool_)
+        marks[[place[each] for row, each in enumerate(lead_id) if each in place and incomplete[row]]] = True
+        history = replace(history, incomplete=marks)
     snapshot, unknown = history.at(lead, moments), np.empty(0, np.int64)
     if not (stands := snapshot.steps.known).all():
         scored, unknown, snapshot = scored[stands], scored[~stands], snapshot[np.flatnonzero(stands)]

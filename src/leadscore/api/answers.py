@@ -16,7 +16,8 @@ FLAGS = (
     "`no_signal`: base rates, because the trees do no better on later time; "
     "`unseen:source`: the lead's value of that attribute is new to the model or was too rare to learn; check how it "
     "is written; `not_known_yet`: created, or recorded, after `as_of`, and so without a score; "
-    "`unknown_stage`: no score, because the lead is older than the record of stages and has not moved since."
+    "`unknown_stage`: no score, because the lead is older than the record of stages and has not moved since; "
+    "`incomplete`: a transition of the lead could not be read when it was imported, so its stage may be another."
 )
 EVENT_FLAGS = (
     "`dated late`: it took place long ago (`LEADSCORE_LATE_HOURS`) and counts from now on only; load the past with "

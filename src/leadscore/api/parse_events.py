@@ -10,6 +10,7 @@ from leadscore.api.problems import refused_fields
 from leadscore.history import DAY, read_values
 from leadscore.history.line import MINUTE
 from leadscore.history.reading.columns import DIRECTION_NAMES
+from leadscore.history.reading.faults import Effect
 from leadscore.history.reading.times import NO_TIME
 from leadscore.history.tables import Coded
 from leadscore.scoring import CLOCK_SKEW
@@ -85,6 +86,8 @@ class _OfType:
         column = read_values(reader, field, values)
         read = _listed(column.values)
         for fault in column.faults:
+            if fault.effect == Effect.NOTHING:
+                continue
             for row in fault.rows.tolist():
                 self.faults.append((indexes[row], field, _rule(fault, values[row])))
                 read[row] = None

@@ -21,7 +21,7 @@ from leadscore.api.telling import (
 )
 from leadscore.explain import changes, explain
 from leadscore.history.line import DAY
-from leadscore.publishing import sent_record
+from leadscore.publishing import incomplete_among, sent_record
 from leadscore.scoring import score_leads
 from leadscore.store import listed_rows, reading, records_of, score_history, stayed_of
 
@@ -163,7 +163,12 @@ def standing_of(store: Store, served: Served, lead_id: str, now: int) -> Standin
     as_of, scored_at = (now, now) if row is None else (row.as_of, row.scored_at)
     record = sent_record(records[0], served.model.funnel.time)
     scores = score_leads(
-        served.model, [record], np.array([as_of], np.int64), served.rules, stale_days=served.stale_days
+        served.model,
+        [record],
+        np.array([as_of], np.int64),
+        served.rules,
+        stale_days=served.stale_days,
+        incomplete=incomplete_among(records),
     )
     earlier = [each for each in past if each.as_of < as_of]
     return Standing(stands, served, record, scores, as_of, scored_at, None if row is None else row.rank, earlier)

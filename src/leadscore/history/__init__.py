@@ -11,7 +11,15 @@ from leadscore.config import FILE, read_funnel
 from leadscore.history.build import build_history
 from leadscore.history.history import History
 from leadscore.history.line import DAY, HOUR
-from leadscore.history.reading import Rules, check_latest, check_records, check_tables, read_tables, read_values
+from leadscore.history.reading import (
+    Rules,
+    check_latest,
+    check_records,
+    check_tables,
+    end_of_history,
+    read_tables,
+    read_values,
+)
 from leadscore.history.snapshot import Snapshot
 from leadscore.history.vocabulary import MISSING, OTHER, Vocabulary, canonical_names, kinds_of, names_of
 
@@ -33,6 +41,7 @@ __all__ = [
     "check_latest",
     "check_records",
     "check_tables",
+    "end_of_history",
     "kinds_of",
     "names_of",
     "read_history",
@@ -46,10 +55,11 @@ def read_history(folder: Path, known_until: datetime | None = None, *, quarantin
 
     Parameters
     ----------
-    known_until : datetime with time zone, optional
-        The end of the recorded history, where the export says it; overrides ``time.known_until``.
+    known_until : datetime, optional
+        The end of the recorded history, where the export says it; overrides ``time.known_until``. Without an offset
+        it is local time of ``time.timezone``.
     quarantine : bool, default False
-        Set bad rows aside in a file and go on with the rest.
+        Go on without bad rows and values, as `read_tables` says.
 
     Raises
     ------

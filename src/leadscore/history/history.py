@@ -84,6 +84,10 @@ class History:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def is_incomplete(self, lead: Int64s) -> Bools:
+        """Whether a transition of each lead (its position) was set aside, shape (n,); no feature is made of it."""
+        return np.zeros(len(lead), np.bool_) if self.incomplete is None else self.incomplete[lead]
+
     def fingerprint(self) -> str:
         """SHA-256 of all that is known and when, in hexadecimal; the order of the input's rows does not matter."""
         digest = hashlib.sha256("\n".join(self.ids).encode())
@@ -92,7 +96,7 @@ class History:
         fixed = (*(self.numbers[name] for name in sorted(self.numbers)), self.created, self.known, self.gone)
         coded = (self.categories[name] for name in sorted(self.categories))
         columns = (getattr(line, field.name) for line in lines for field in fields(line))
-        for column in (*fixed, *coded, *columns):
+        for column in (*fixed, *coded, *columns, self.incomplete):
             if column is not None:
                 digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from leadscore.config import Funnel
     from leadscore.history.history import History
-    from leadscore.history.line import Changes, Float64s, Int32s, Int64s, Line, Span
+    from leadscore.history.line import Bools, Changes, Float64s, Int32s, Int64s, Line, Span
     from leadscore.history.vocabulary import Vocabulary
 
 # Running counts of about this many touches stay in the cache of one core.
@@ -145,6 +145,11 @@ class Snapshot:
         lines = (self._history.touches, self._history.steps, *self._history.changes.values())
         found: Int64s = np.sum([self.positions(line).end - self.positions(line).begin for line in lines], axis=0)
         return found
+
+    @property
+    def incomplete(self) -> Bools:
+        """Whether a transition of each lead was set aside, shape (n_examples,); no feature is made of it."""
+        return self._history.is_incomplete(self.lead)
 
     @cached_property
     def created(self) -> Int64s:

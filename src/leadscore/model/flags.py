@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from leadscore.model.funnel_model import FunnelModel
     from leadscore.model.stage import StageModel
 
-FALLBACK, NO_SIGNAL, STALE_MODEL, UNSEEN = "fallback", "no_signal", "stale_model", "unseen"
+FALLBACK, NO_SIGNAL, STALE_MODEL = "fallback", "no_signal", "stale_model"
+INCOMPLETE, UNSEEN = "incomplete", "unseen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ def lead_flags(model: FunnelModel, snapshot: Snapshot, stale_days: float = STALE
     """The flags of each lead; won and lost leads, which have no probabilities, have none.
 
     ``fallback`` and ``no_signal`` are of the stages ahead, ``stale_model`` of a model whose history ended more than
-    ``stale_days`` before ``as_of``, ``unseen:<attribute>`` of values that the model has not learnt.
+    ``stale_days`` before ``as_of``, ``incomplete`` of a lead of which a transition was set aside,
+    ``unseen:<attribute>`` of values that the model has not learnt.
     """
     n_stages, code = len(model.stages_), snapshot.steps.stage
     is_open = code < n_stages
@@ -73,5 +75,8 @@ def _of_leads(model: FunnelModel, snapshot: Snapshot, stale_days: float) -> Iter
     stale = snapshot.as_of > stale_from(model, stale_days)
     if stale.any():
         yield STALE_MODEL, stale
+    incomplete = snapshot.incomplete
+    if incomplete.any():
+        yield INCOMPLETE, incomplete
     for name, leads in unseen(snapshot, model.vocabulary_).items():
         yield f"{UNSEEN}:{name}", leads

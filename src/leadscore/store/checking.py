@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from leadscore.config import TABLES
-from leadscore.errors import ConfigError, DataError, Problem
-from leadscore.history.late_start import late_start
-from leadscore.history.reading import Rules
+from leadscore.history.reading import Rules, end_of_history
 from leadscore.history.reading.canonical import as_text
-from leadscore.history.reading.check import check_changes, check_leads, check_touches, check_transitions, odd_times
-from leadscore.history.reading.delivered import check_delivered_once
 from leadscore.history.reading.faults import Faults
-from leadscore.history.reading.future import far_ahead
 from leadscore.history.reading.parts import whole
-from leadscore.history.reading.quarantine import set_aside
-from leadscore.history.reading.source import ArrowSource, open_source
-from leadscore.history.tables import TransitionTable
-from leadscore.history.zone import micros
+from leadscore.history.reading.read import Reading
+from leadscore.history.reading.source import ArrowSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,9 +24,7 @@ if TYPE_CHECKING:
     from leadscore.config import Funnel, TableName
     from leadscore.history.line import Bools
     from leadscore.history.reading.check import Checked
-    from leadscore.history.reading.rules import LeadIds
     from leadscore.history.reading.source import Source
-    from leadscore.history.tables import LeadTable
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +46,11 @@ class CheckedTable:
     rules : Rules
         How to read them.
     dropped : int
-        How many rows repeat an event, or were replaced by a row that was recorded later.
+        Rows that stand for no event of their own: repeats, and those that another row replaced.
+    leads : Array of string, shape (n_leads,)
+        Of ``transitions``: the leads of the folder.
+    incomplete : ndarray of bool, shape (n_leads,)
+        Which of these have a transition that was set aside.
     """
 
     table: TableName
@@ -65,6 +59,8 @@ class CheckedTable:
     kept: Bools
     rules: Rules
     dropped: int = 0
+    leads: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
+    incomplete: Bools = field(default_factory=lambda: np.empty(0, np.bool_))
 
     @property
     def path(self) -> Path | None:
@@ -93,75 +89,26 @@ def check_folder(
     ConfigError, DataError
         As `leadscore.history.read_history`.
     """
-    until = known_until or funnel.time.known_until
-    if until is None or until.tzinfo is None:
-        raise ConfigError("time.known_until: needs a time with a time zone: set it to when the data was exported")
-    rules = Rules.of(funnel)
-    problems: list[Problem] = []
-    warnings: list[str] = []
-    aside: dict[TableName, tuple[Source, Faults]] = {}
+    reading = Reading(Rules.of(funnel), end_of_history(known_until, funnel.time))
     found: dict[TableName, CheckedTable] = {}
-    ids: LeadIds | None = None
-    checked: Checked[Any]
-    leads: LeadTable | None = None
-    whole_tables = True
-    for table in TABLES:
-        if table == "changes" and not rules.changing:
-            continue
-        try:
-            source = open_source(table, folder, funnel)
-            if source is None:
-                fix = f"Add it, or say in [tables.{table}] where it is"
-                raise DataError((Problem(table, "", "table is missing", fix),))
-            if table == "leads":
-                checked, ids = check_leads(source, rules)
-                leads = checked.rows
-            else:
-                checked = _check(table, source, rules, ids)
-                check_delivered_once(source, rules, checked, funnel)
-            found[table], faults = _kept(source, rules, checked)
-            warnings += (*checked.warnings, *odd_times({table: checked}, rules))
-            warnings += _far_ahead(table, checked, ids, micros(until), rules)
-            if isinstance(checked.rows, TransitionTable) and leads is not None:
-                warnings += late_start(leads, checked.rows, funnel.time)
-                # A million leads are let go before the touches are read.
-                leads = None
-        except DataError as error:
-            problems += error.problems
-            whole_tables = False
-            continue
-        problems += faults.problems()
-        whole_tables &= not faults.whole
-        aside[table] = (source, faults)
-    if problems and not (quarantine and whole_tables and found["leads"].kept.any()):
-        raise DataError(tuple(problems))
+    for source, checked in reading.check_folder(folder, funnel):
+        found[source.table] = _kept(source, reading.rules, checked)
+        # The values are read again when they are stored.
+        checked.rows = None
+    reading.check_all(quarantine=quarantine)
     if quarantine:
-        set_aside(folder, aside)
-    for warning in warnings:
+        reading.set_aside(folder)
+    for warning in reading.warnings():
         log.warning("%s", warning)
-    return found, micros(until)
+    if reading.ids is not None:
+        incomplete = np.zeros(len(reading.ids.good), np.bool_)
+        incomplete[reading.incomplete()] = True
+        found["transitions"] = replace(found["transitions"], leads=reading.ids.good, incomplete=incomplete)
+    return found, reading.until
 
 
-def _far_ahead(
-    table: TableName, checked: Checked[Any], ids: LeadIds | None, until: int, rules: Rules
-) -> tuple[str, ...]:
-    if checked.rows is None or ids is None:
-        return ()
-    return far_ahead(table, checked.rows, ids.good, until, rules.future)
-
-
-def _check(table: TableName, source: Source, rules: Rules, ids: LeadIds | None) -> Checked[Any]:
-    match table:
-        case "transitions":
-            return check_transitions(source, rules, ids)
-        case "touches":
-            return check_touches(source, rules, ids)
-        case _:
-            return check_changes(source, rules, ids)
-
-
-def _kept(source: Source, rules: Rules, checked: Checked[Any]) -> tuple[CheckedTable, Faults]:
-    """What is needed to store a table; the values that the check read are let go."""
+def _kept(source: Source, rules: Rules, checked: Checked[Any]) -> CheckedTable:
+    """What is needed to store a table."""
     table, faults = source.table, checked.faults
     columns = rules.columns(source, Faults(table))
     reason = source.renamed.get("reason", "reason")
@@ -176,4 +123,4 @@ def _kept(source: Source, rules: Rules, checked: Checked[Any]) -> tuple[CheckedT
             among = pa.compute.is_in(as_text(whole(chunk["attribute"])), value_set=declared)
             named.append(among.to_numpy(zero_copy_only=False))
         found.kept[:] &= np.concatenate(named)
-    return found, faults
+    return found

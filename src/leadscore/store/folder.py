@@ -25,6 +25,7 @@ from leadscore.store.checking import check_folder
 from leadscore.store.connection import transaction
 from leadscore.store.dialect import lock_corrections
 from leadscore.store.erasure import all_erased
+from leadscore.store.incomplete import mark_incomplete
 from leadscore.store.loading import Export, load
 from leadscore.store.rows import EVENT_COLUMNS, LEAD_COLUMNS, Keys, alike, columns_of, lead_rows
 from leadscore.store.schema import EVENTS, imports, leads, merged, retracted
@@ -147,10 +148,12 @@ def ingest(
     ----------
     received_at : int
         The moment of the import, in microseconds since 1970 UTC; noted beside each file.
-    known_until : datetime with time zone, optional
-        The end of the recorded history; overrides ``[time] known_until``. The store keeps the latest that was said.
+    known_until : datetime, optional
+        The end of the recorded history; overrides ``[time] known_until``, as of `leadscore.history.read_history`. The
+        store keeps the latest that was said.
     quarantine : bool, default False
-        Set bad rows aside in a file and go on with the rest.
+        Go on without bad rows and values, as `leadscore.history.read_tables` says. Leads of which a transition was
+        set aside are marked incomplete; another import of the leads' transitions without that takes the mark away.
     whole : bool, default False
         The folder is an export of everything: rows that were known by the end of its history and that it does not
         have are deleted, and leads that it does not have leave the list at once. All tables are stored in one
@@ -220,6 +223,8 @@ class _Imports:
             self._leads(connection, checked, loaded)
         else:
             self._events(connection, checked, loaded)
+        if table == "transitions":
+            mark_incomplete(connection, checked.leads, checked.incomplete)
         # Of an earlier file the store may have rows no longer as they are there.
         connection.execute(sa.delete(imports).where(imports.c.table_name == table))
         if source is not None:

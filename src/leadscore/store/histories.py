@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.json
 import sqlalchemy as sa
 
-from leadscore.errors import DataError, Problem
+from leadscore.errors import SHOWN, DataError, Problem
 from leadscore.history import DAY, Rules, build_history
 from leadscore.history.cores import on_all_cores
 from leadscore.history.late_start import late_start
 from leadscore.history.reading.canonical import cell_text
 from leadscore.history.reading.check import corrected_late
 from leadscore.history.reading.columns import encoded
+from leadscore.history.reading.faults import incomplete_leads
 from leadscore.history.reading.future import all_far_ahead
 from leadscore.history.reading.parts import Part, joined, whole
 from leadscore.history.tables import STAYS, ChangeTable, Coded, LeadTable, Tables, TouchTable, TransitionTable
@@ -92,6 +93,7 @@ def _read_all(store: Store, funnel: Funnel, known_until: int) -> tuple[Tables, I
     with arrow_reader(store) as query:
         tables, number = _tables(query, None, known_until, funnel, store.engine.dialect.name)
         warnings = (
+            *_incomplete(tables.leads),
             *_corrected(query),
             *late_start(tables.leads, tables.transitions, funnel.time),
             *all_far_ahead(tables, Rules.of(funnel).future),
@@ -145,12 +147,20 @@ def _corrected(query: Query) -> Iterator[str]:
             yield corrected_late(name, count)
 
 
+def _incomplete(table: LeadTable) -> tuple[str, ...]:
+    """A warning where transitions of leads were set aside when they were imported."""
+    if table.incomplete is None:
+        return ()
+    at = np.flatnonzero(table.incomplete)
+    return (str(incomplete_leads(sorted(table.ids[at])[: SHOWN + 1], len(at))),)
+
+
 def _leads(query: Query, some: list[int] | None, rules: Rules, declared: Attributes) -> tuple[LeadTable, Int64s]:
     """The leads, and the number of each."""
     columns = [leads.c[name] for name in ("lead", "lead_id", "created_at", "recorded_at", "attributes")]
-    flags = sa.case((leads.c.do_not_score, 1), else_=0).label("do_not_score")
+    flags = (sa.case((leads.c[name], 1), else_=0).label(name) for name in ("do_not_score", "incomplete"))
     gone_at = sa.func.coalesce(leads.c.gone_at, STAYS).label("gone_at")
-    rows = _table(chain.from_iterable(query(_of(sa.select(*columns, flags, gone_at), leads.c.lead, some))))
+    rows = _table(chain.from_iterable(query(_of(sa.select(*columns, *flags, gone_at), leads.c.lead, some))))
     gone = _ints(rows, "gone_at")
     said = _said(rows.get("attributes", pa.array([], pa.string())).to_pylist(), declared)
     readers = rules.readers["leads"]
@@ -164,6 +174,7 @@ def _leads(query: Query, some: list[int] | None, rules: Rules, declared: Attribu
         numbers={name: column for name, column in values.items() if not isinstance(column, Coded)},
         categories={name: column for name, column in values.items() if isinstance(column, Coded)},
         gone=None if (gone == STAYS).all() else gone,
+        incomplete=incomplete if (incomplete := _ints(rows, "incomplete") == 1).any() else None,
     )
     return table, _ints(rows, "lead")
 

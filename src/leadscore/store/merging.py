@@ -70,6 +70,7 @@ def _joined(stays: sa.Row[Any], goes: sa.Row[Any]) -> dict[str, Any]:
         "recorded_at": min(stays.recorded_at, goes.recorded_at),
         "attributes": written(json.loads(goes.attributes) | kept),
         "do_not_score": stays.do_not_score or goes.do_not_score,
+        "incomplete": stays.incomplete or goes.incomplete,
     }
 
 

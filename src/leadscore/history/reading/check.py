@@ -73,6 +73,8 @@ class Checked(Generic[Built]):
         Of each table of events in ``rows`` which rows have no ``event_id``; empty where none has one.
     warnings : list of str
         What is odd about the rows and was read all the same.
+    incomplete : ndarray of int64
+        Of ``transitions``: rows of the `LeadTable` of which a transition was set aside, ascending.
     """
 
     rows: Built | None
@@ -86,6 +88,7 @@ class Checked(Generic[Built]):
     dropped: Int64s = field(default_factory=lambda: NO_ROWS)
     unnamed: list[Bools] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    incomplete: Int64s = field(default_factory=lambda: NO_ROWS)
 
     def saw(self, part: Part) -> None:
         """Add the times of one more part."""
@@ -162,6 +165,10 @@ def check_transitions(source: Source, rules: Rules, leads: LeadIds | None) -> Ch
         return _timed(part, keep_recorded=True)
 
     checked, values = _check_events(source, rules, leads, finished)
+    if leads is not None:
+        lead_id = source.renamed.get("lead_id", "lead_id")
+        ragged = _ragged_leads(source, lead_id if lead_id in source.columns else None)
+        checked.incomplete = _incomplete(leads, checked.faults, ragged)
     if not checked.faults.whole:
         whole_day = _array(values["whole_day"])
         checked.rows = TransitionTable(
@@ -173,6 +180,13 @@ def check_transitions(source: Source, rules: Rules, leads: LeadIds | None) -> Ch
             whole_day=whole_day if whole_day.any() else None,
         )
     return cast("Checked[TransitionTable]", checked)
+
+
+def _incomplete(leads: LeadIds, faults: Faults, ragged: Sequence[str | None]) -> Int64s:
+    """Rows of the leads that are read and of which a transition is not."""
+    of_ragged = pa.compute.index_in(pa.array(ragged, pa.string()), leads.good).drop_null().to_numpy()
+    rows = np.unique(np.concatenate([NO_ROWS, *faults.leads_aside, of_ragged]))
+    return rows[(rows >= 0) & (rows < len(leads.good))]
 
 
 def check_touches(source: Source, rules: Rules, leads: LeadIds | None) -> Checked[TouchTable]:
@@ -350,6 +364,7 @@ def _stream(
     for part in on_all_cores(read, _chunks(source, columns)):
         for fault in part.faults:
             checked.faults.add(fault, checked.n_rows)
+        checked.faults.leads_aside.append(part.leads_aside)
         checked.saw(part)
         parts.append(part)
         checked.n_rows += part.n_rows

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from leadscore.errors import SHOWN
-from leadscore.history.reading import plain, times
+from leadscore.history.reading import hints, plain, times
 from leadscore.history.reading.canonical import (
     INEXACT,
     NOT_WHOLE,
@@ -23,7 +23,7 @@ from leadscore.history.reading.canonical import (
     id_faults,
     ids_as_text,
 )
-from leadscore.history.reading.faults import OF_A_BAD_LEAD, Fault, Rule
+from leadscore.history.reading.faults import OF_A_BAD_LEAD, Effect, Fault, Rule
 from leadscore.history.reading.likely_causes import LikelyCauses
 from leadscore.history.reading.lookup import Places, hashes
 from leadscore.history.tables import Coded
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 LARGEST_VALUE = 9e12
 LARGEST_ATTRIBUTE = 3e38
 DISTINCT_ROWS = 100_000  # among so many bad rows the first few distinct values are looked for
+LOOKED_AT = 200  # so many of these are looked at for what they may be
 
 NOT_EMPTY = Rule("must not be empty", "Fill it in, or leave the row out")
 KNOWN_LEAD = Rule("must be the lead_id of a lead", "Export the lead too, or leave the row out")
@@ -52,7 +53,14 @@ ZONED = Rule(
     "must have a time zone, because [time] timezone is not set",
     'Set [time] timezone = "Europe/Berlin" or the like, or write times as 2024-03-04T09:00:00Z',
 )
+SKIPPED = Rule(
+    "local times that the clocks skip are read as the time that much later",
+    "Write times with their offset, such as 2024-03-31T03:30:00+02:00",
+)
 NUMBER = Rule("must be a number", "Write it as 1234.5, and leave it empty where it is missing")
+LIKE_MISSING = Rule(
+    "values are read as categories and look like missing ones", "Leave them empty where they are missing"
+)
 FINITE = Rule("must be a finite number", "Leave it empty where it is missing")
 BOOLEAN = Rule("must be true or false", "Write true or false, 1 or 0, yes or no; empty is false", ("true", "false"))
 DIRECTION_NAMES = (None, "inbound", "outbound")
@@ -63,9 +71,10 @@ BOOLEANS = ("true", "t", "yes", "1", "false", "f", "no", "0")
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A column, shape (n_rows,), and the rows of it that break a rule; their values mean nothing.
+    """A column, shape (n_rows,), and the rows of it that break a rule.
 
-    ``times`` is of a column of times.
+    Values of rows that are set aside mean nothing; those of faults that only cost the value are missing. ``times`` is
+    of a column of times.
     """
 
     values: Values
@@ -75,6 +84,7 @@ class Read:
 
 Values = npt.NDArray[Any] | Coded
 ColumnReader = Callable[[str, pa.Array], Read]
+Looks = Callable[[Sequence[str]], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +112,7 @@ def moments(clock: times.Clock, years: tuple[int, int], *, whole_days: bool, req
     """Reader of times; where an optional one is missing the value is earlier than any time."""
     inside = Rule(f"must lie in the years {years[0]} to {years[1]}", "Put it right, or widen [time] years")
     rules = {times.UNREADABLE: READABLE, times.NAIVE: ZONED, times.OUTSIDE: inside, times.MISSING: NOT_EMPTY}
+    looks = {times.UNREADABLE: hints.times}
 
     def read(name: str, column: pa.Array) -> Read:
         moment, fault = clock.moments(column, whole_days=whole_days)
@@ -112,7 +123,8 @@ def moments(clock: times.Clock, years: tuple[int, int], *, whole_days: bool, req
             missing = fault == times.MISSING + 1
             moment = np.where(missing, times.NO_TIME, moment)
             fault = np.where(missing, 0, fault)
-        found = (bad(name, rule, column, fault == code + 1) for code, rule in rules.items())
+        found = [bad(name, rule, column, fault == code + 1, looks=looks.get(code)) for code, rule in rules.items()]
+        found.append(bad(name, SKIPPED, column, fault == times.SKIPPED + 1, effect=Effect.NOTHING))
         return Read(moment, tuple(fault for fault in found if len(fault.rows)), seen)
 
     return Reader(read, partial(clock.plain, whole_days=whole_days, required=required))
@@ -132,11 +144,11 @@ def number(largest: float) -> Reader:
             wrong &= ~_blank(column)
         finite = np.isfinite(values)
         return Read(
-            values,
+            np.where(ok, values, np.nan),
             (
-                bad(name, NUMBER, column, unreadable),
-                bad(name, FINITE, column, wrong & ~finite),
-                bad(name, small, column, wrong & finite),
+                bad(name, NUMBER, column, unreadable, effect=Effect.VALUE, looks=hints.numbers),
+                bad(name, FINITE, column, wrong & ~finite, effect=Effect.VALUE),
+                bad(name, small, column, wrong & finite, effect=Effect.VALUE),
             ),
         )
 
@@ -148,13 +160,20 @@ def category(*, required: bool = False) -> Reader:
 
     def read(name: str, column: pa.Array) -> Read:
         coded = encoded(column)
-        return Read(coded, (bad(name, NOT_EMPTY, column, coded.codes < 0),) if required else ())
+        return Read(coded, (bad(name, NOT_EMPTY, column, coded.codes < 0) if required else _like_missing(name, coded),))
 
     return Reader(read, partial(plain.categories, required=required))
 
 
-def choice(rule: Rule, codes: dict[str, int], *, missing: int | None = None, any_case: bool = False) -> Reader:
-    """Reader of one of few words, to int8; without ``missing`` it must not be empty."""
+def choice(
+    rule: Rule,
+    codes: dict[str, int],
+    *,
+    missing: int | None = None,
+    any_case: bool = False,
+    effect: Effect = Effect.ROW,
+) -> Reader:
+    """Reader of one of few words, to int8, other words as ``missing``; without ``missing`` it must not be empty."""
     codes = {category_text(word) or word: code for word, code in codes.items()}
     words = pa.array(list(codes), pa.string())
     code = np.array([*codes.values(), missing or 0], np.int8)
@@ -166,7 +185,7 @@ def choice(rule: Rule, codes: dict[str, int], *, missing: int | None = None, any
         names = pa.array(coded.names, pa.string())
         places = pc.index_in(pc.utf8_lower(names) if any_case else names, value_set=words)
         place = np.append(places.fill_null(-2).to_numpy(), -1)[coded.codes]
-        faults = [bad(name, rule, column, place == -2)] if places.null_count else []
+        faults = [bad(name, rule, column, place == -2, effect=effect)] if places.null_count else []
         if missing is None:
             faults.append(bad(name, NOT_EMPTY, column, coded.codes < 0))
         return Read(code[np.where(place < 0, len(codes), place)], tuple(faults))
@@ -185,11 +204,14 @@ def stage(funnel: Funnel) -> Reader:
 
 def direction() -> Reader:
     """Reader of directions: 0 not said, 1 inbound, 2 outbound."""
-    return choice(DIRECTION, DIRECTIONS, missing=0, any_case=True)
+    return choice(DIRECTION, DIRECTIONS, missing=0, any_case=True, effect=Effect.VALUE)
 
 
 def boolean() -> Reader:
-    """Reader of true and false, 1 and 0; false where missing."""
+    """Reader of true and false, 1 and 0; false where missing.
+
+    Another word costs the row: it may be an objection.
+    """
     return choice(BOOLEAN, dict(zip(BOOLEANS, (1,) * 4 + (0,) * 4, strict=True)), missing=0, any_case=True)
 
 
@@ -208,14 +230,13 @@ def lead_row(good: pa.Array, refused: pa.Array) -> ColumnReader:
         # An id that is found is as exact as that of its lead.
         wrong = np.zeros(len(row), np.int8)
         wrong[unknown] = id_faults(column.take(pa.array(unknown)))
-        not_found = bad(name, KNOWN_LEAD, column, (row < 0) & ~empty & (wrong == 0))
-        some = text.take(pa.array(not_found.rows[:DISTINCT_ROWS]))
+        not_found = (row < 0) & ~empty & (wrong == 0)
         return Read(
             row,
             (
                 bad(name, NOT_EMPTY, column, empty),
                 *_bad_ids(name, column, wrong),
-                replace(not_found, causes=likely_causes.of(some)),
+                bad(name, KNOWN_LEAD, column, not_found, looks=likely_causes.hints),
                 bad(name, OF_A_BAD_LEAD, column, row >= len(good)),
             ),
         )
@@ -246,13 +267,31 @@ def _bad_ids(name: str, column: pa.Array, fault: Int8s) -> tuple[Fault, ...]:
     return tuple(bad(name, rule, column, fault == code) for code, rule in ID_RULES.items()) if fault.any() else ()
 
 
-def bad(name: str, rule: Rule, column: pa.Array, where: Bools) -> Fault:
-    """The fault of the rows ``where`` a rule is broken."""
+def bad(
+    name: str,
+    rule: Rule,
+    column: pa.Array,
+    where: Bools,
+    *,
+    effect: Effect = Effect.ROW,
+    looks: Looks | None = None,
+) -> Fault:
+    """The fault of the rows ``where`` a rule is broken; ``looks`` says what some of their values look like."""
     rows = np.flatnonzero(where)
-    if not len(rows) or rule in {NOT_EMPTY, KNOWN_LEAD, OF_A_BAD_LEAD}:
-        return Fault(name, rule, rows)
-    values = as_text(column.take(pa.array(rows[:DISTINCT_ROWS]))).unique()
-    return Fault(name, rule, rows, shown=tuple(str(value) for value in values[:SHOWN].to_pylist()))
+    if not len(rows) or rule in {NOT_EMPTY, OF_A_BAD_LEAD}:
+        return Fault(name, rule, rows, effect=effect)
+    values = as_text(column.take(pa.array(rows[:DISTINCT_ROWS]))).unique()[:LOOKED_AT].to_pylist()
+    written = [str(value) for value in values]
+    # Leads are named by their ids anyway.
+    shown = () if rule is KNOWN_LEAD else tuple(written[:SHOWN])
+    return Fault(name, rule, rows, shown, hints=looks(written) if looks else (), effect=effect)
+
+
+def _like_missing(name: str, coded: Coded) -> Fault:
+    words = hints.missing_words(coded.names)
+    codes = [code for code, each in enumerate(coded.names) if each in words]
+    rows = np.flatnonzero(np.isin(coded.codes, codes)) if codes else np.empty(0, np.int64)
+    return Fault(name, LIKE_MISSING, rows, tuple(words[:SHOWN]), effect=Effect.NOTHING)
 
 
 def encoded(column: pa.Array) -> Coded:
@@ -297,11 +336,12 @@ def _floats(column: pa.Array) -> tuple[Float64s, Bools]:
             return np.full(len(column), np.nan), column.is_valid().to_numpy(zero_copy_only=False)
         return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), nothing
     try:
-        return column.cast(pa.float64()).to_numpy(zero_copy_only=False), nothing
+        values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return values, np.isnan(values) & column.is_valid().to_numpy(zero_copy_only=False)  # "nan" is no number
     except pa.ArrowInvalid:
         text = as_text(column)
     written = pc.match_substring_regex(text, plain.NUMBER)
-    special = pc.match_substring_regex(text, r"^(?i:[+-]?(nan|inf|infinity))$")
+    special = pc.match_substring_regex(text, r"^(?i:[+-]?(inf|infinity))$")
     readable = pc.or_(written, special)
     values = pc.if_else(readable, text, None).cast(pa.float64()).to_numpy(zero_copy_only=False)
     wrong = pc.fill_null(pc.invert(readable), fill_value=False).to_numpy(zero_copy_only=False) & ~_blank(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +12,18 @@ import numpy as np
 from leadscore.errors import SHOWN, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from leadscore.config import TableName
     from leadscore.history.line import Bools, Int64s
+
+
+class Effect(IntEnum):
+    """What a fault costs, where quarantine goes on without it."""
+
+    NOTHING = 0  # the value is read all the same; a warning
+    VALUE = 1  # the value is read as missing
+    ROW = 2  # the row is set aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +53,10 @@ class Fault:
         The first few distinct bad values, where they say more than the rule.
     leads : tuple of str
         The first few leads whose rows these are.
-    causes : tuple of (str, str)
-        Likely causes, with an example of each.
+    hints : tuple of str
+        What the values look like, a sentence each.
+    effect : Effect
+        What it costs.
     """
 
     column: str
@@ -53,7 +64,8 @@ class Fault:
     rows: Int64s
     shown: tuple[str, ...] = ()
     leads: tuple[str, ...] = ()
-    causes: tuple[tuple[str, str], ...] = ()
+    hints: tuple[str, ...] = ()
+    effect: Effect = Effect.ROW
 
 
 # Not a problem of its own: the lead's own rows are one. They go where the lead goes.
@@ -72,11 +84,14 @@ class Faults:
         Problems of the table as a whole, which no quarantine can mend.
     ragged : Problem, optional
         Rows with the wrong number of values; they have no place among the rows that were read.
+    leads_aside : list of ndarray of int64
+        Leads of rows that were set aside, as ``lead_id`` reads them.
     """
 
     table: TableName
     whole: list[Problem] = field(default_factory=list)
     ragged: Problem | None = None
+    leads_aside: list[Int64s] = field(default_factory=list)
     _found: dict[tuple[str, Rule], list[Fault]] = field(default_factory=dict)
 
     def add(self, fault: Fault, offset: int = 0) -> None:
@@ -88,35 +103,42 @@ class Faults:
         """One fault per column and rule, in the order in which they were first met."""
         return tuple(_joined(faults) for faults in self._found.values())
 
-    def rows(self) -> Int64s:
-        """Row numbers that break any rule, ascending."""
-        if not self._found:
-            return np.empty(0, np.int64)
-        return np.unique(np.concatenate([fault.rows for faults in self._found.values() for fault in faults]))
+    def rows(self, least: Effect = Effect.ROW) -> Int64s:
+        """Numbers of the rows with a fault that costs ``least`` or more, ascending."""
+        rows = [fault.rows for faults in self._found.values() for fault in faults if fault.effect >= least]
+        return np.unique(np.concatenate(rows)) if rows else np.empty(0, np.int64)
 
     def kept(self, n_rows: int) -> Bools:
-        """Which of the table's rows break no rule, shape (n_rows,)."""
+        """Which of the table's rows are not set aside, shape (n_rows,)."""
         kept = np.ones(n_rows, np.bool_)
         kept[self.rows()] = False
         return kept
 
     def problems(self) -> tuple[Problem, ...]:
         """One problem per column and rule."""
-        ragged = (self.ragged,) if self.ragged else ()
-        return (
-            *self.whole,
-            *ragged,
-            *(self._problem(fault) for fault in self.each() if fault.rule is not OF_A_BAD_LEAD),
-        )
+        return (*self.whole, *self._of_rows(Effect.VALUE))
 
-    def _problem(self, fault: Fault) -> Problem:
-        named = f", not {', '.join(map(repr, fault.shown))}" if fault.shown else ""
-        likely = "; ".join(f"{cause}: {example}" for cause, example in fault.causes)
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is wrong or odd, once quarantine has dealt with it."""
+        said = {Effect.NOTHING: "", Effect.VALUE: "; read as missing", Effect.ROW: "; set aside"}
+        return tuple(self._of_rows(Effect.NOTHING, said))
+
+    def _of_rows(self, least: Effect, said: Mapping[Effect, str] | None = None) -> Iterator[Problem]:
+        after = said or dict.fromkeys(Effect, "")
+        if self.ragged:
+            yield replace(self.ragged, rule=self.ragged.rule + after[Effect.ROW])
+        for fault in self.each():
+            if fault.rule is not OF_A_BAD_LEAD and fault.effect >= least:
+                yield self._problem(fault, after[fault.effect])
+
+    def _problem(self, fault: Fault, after: str) -> Problem:
+        but = "such as" if fault.effect == Effect.NOTHING else "not"
+        named = f", {but} {', '.join(map(repr, fault.shown))}" if fault.shown else ""
         return Problem(
             table=self.table,
             column=fault.column,
-            rule=fault.rule.must + named,
-            fix=(f"The likely cause is {likely}. " if likely else "") + fault.rule.remedy(fault.shown),
+            rule=fault.rule.must + named + after,
+            fix=" ".join([*fault.hints, fault.rule.remedy(fault.shown)]),
             rows=len(fault.rows),
             leads=fault.leads,
         )
@@ -131,12 +153,22 @@ def _joined(faults: list[Fault]) -> Fault:
         rows=np.concatenate([fault.rows for fault in faults]),
         shown=firsts((text for fault in faults for text in fault.shown), SHOWN),
         leads=firsts((lead for fault in faults for lead in fault.leads), SHOWN + 1),
-        causes=tuple(dict(cause for fault in faults for cause in fault.causes).items()),
+        hints=firsts((hint for fault in faults for hint in fault.hints), SHOWN),
     )
+
+
+def incomplete_leads(first: Sequence[str], count: int) -> Problem:
+    """The warning that ``count`` leads are incomplete, of which the ``first`` few are named."""
+    rule = "leads of which a transition was set aside are incomplete: flagged, and neither learnt from nor judged on"
+    fix = "Correct these transitions, and read them again"
+    return Problem("transitions", "", rule, fix, count, tuple(first), counted="lead")
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str | None:
     """The one of ``names`` that ``name`` most likely was meant to be."""
     folded = {each.casefold(): each for each in names}
+    initials = "".join(word[0] for word in name.casefold().split())
     close = difflib.get_close_matches(name.casefold(), folded, n=1)
+    if not close and len(initials) > 1 and initials in folded:
+        return folded[initials]
     return folded[close[0]] if close else None

@@ -91,15 +91,17 @@ class LikelyCauses:
     leads: pa.Array
     _is_known: bool = False
 
-    def of(self, ids: pa.Array) -> tuple[tuple[str, str], ...]:
-        """Each cause that explains one of ``ids``, with an example: the id and the one that was meant.
+    def hints(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """A sentence with the causes that explain some of ``ids``, with an example of each; none where none does.
 
         The ids of one chunk of a table are enough: later calls return nothing, because each looks through all leads.
         """
         if self._is_known or not len(ids):
             return ()
         self._is_known = True
-        return _likely_causes(ids.drop_null().unique()[:MOST_IDS].to_pylist(), self.leads.to_pylist())
+        causes = _likely_causes(list(ids)[:MOST_IDS], self.leads.to_pylist())
+        likely = "; ".join(f"{cause}: {example}" for cause, example in causes)
+        return (f"The likely cause is {likely}.",) if likely else ()
 
 
 def _likely_causes(ids: list[str], leads: list[str]) -> tuple[tuple[str, str], ...]:

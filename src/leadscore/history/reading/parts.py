@@ -11,12 +11,13 @@ import pyarrow as pa
 
 from leadscore.errors import SHOWN
 from leadscore.history.reading.canonical import as_text
+from leadscore.history.reading.faults import Effect
 from leadscore.history.tables import Coded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from leadscore.history.line import Bools, Int32s
+    from leadscore.history.line import Bools, Int32s, Int64s
     from leadscore.history.reading.columns import ColumnReader, Values
     from leadscore.history.reading.faults import Fault
     from leadscore.history.reading.times import TimesOfDay
@@ -36,21 +37,29 @@ class Part:
         What rows of this part break; their rows count from its first.
     times : dict of str to TimesOfDay
         By column of times.
+    leads_aside : ndarray of int64
+        Leads of the rows that were set aside, as ``lead_id`` reads them.
     """
 
     n_rows: int
     values: dict[str, Values]
     faults: tuple[Fault, ...] = ()
     times: dict[str, TimesOfDay] = field(default_factory=dict)
+    leads_aside: Int64s = field(default_factory=lambda: np.empty(0, np.int64))
 
     def kept(self) -> Part:
-        """The part without the values of rows that have a fault."""
-        if not self.faults:
+        """The part without the rows that are set aside."""
+        aside = [fault.rows for fault in self.faults if fault.effect == Effect.ROW]
+        if not aside:
             return self
         kept = np.ones(self.n_rows, np.bool_)
-        for fault in self.faults:
-            kept[fault.rows] = False
-        return replace(self, values={name: rows_of(values, kept) for name, values in self.values.items()})
+        kept[np.concatenate(aside)] = False
+        lead = self.values.get("lead_id")
+        return replace(
+            self,
+            values={name: rows_of(values, kept) for name, values in self.values.items()},
+            leads_aside=np.unique(lead[~kept]) if isinstance(lead, np.ndarray) else self.leads_aside,
+        )
 
 
 def part_of(chunk: pa.Table, readers: Mapping[str, ColumnReader]) -> Part:

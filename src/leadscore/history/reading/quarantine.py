@@ -1,4 +1,4 @@
-"""Bad rows, set aside in a file with the rules that they break."""
+"""Rows that break a rule, in a file with the rules that they break."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from leadscore.history.reading.canonical import as_text
+from leadscore.history.reading.faults import Effect
 from leadscore.history.reading.parts import whole
 from leadscore.history.reading.source import picked
 from leadscore.history.reading.text import CsvSource
@@ -32,7 +33,8 @@ def set_aside(folder: Path, tables: Mapping[TableName, tuple[Source, Faults]]) -
     """Write ``quarantine/<table>.csv`` for each table with bad rows; what an earlier run wrote is removed.
 
     The columns are ``row`` (from 1, below the header), ``rule`` (all that the row breaks) and the source's own,
-    as they were read. Each bad row stands there once, in order.
+    as they were read. Each bad row stands there once, in order, also one that is not set aside because only values
+    of it that may be missing are bad.
     """
     for table, (source, faults) in tables.items():
         path = folder / FOLDER / f"{table}.csv"
@@ -42,19 +44,16 @@ def set_aside(folder: Path, tables: Mapping[TableName, tuple[Source, Faults]]) -
             continue
         path.parent.mkdir(exist_ok=True)
         pa.csv.write_csv(rows, path)
-        for fault in faults.each():
-            _warn(table, len(fault.rows), f"{fault.column}: {fault.rule.must}", path)
-        if faults.ragged:
-            _warn(table, faults.ragged.rows, faults.ragged.rule, path)
-
-
-def _warn(table: str, rows: int, rule: str, path: Path) -> None:
-    log.warning("set aside %s rows of %s (%s) in %s", f"{rows:,}", table, rule, path)
+        aside = len(faults.rows()) + (faults.ragged.rows if faults.ragged else 0)
+        if aside:
+            log.warning("set aside %s rows of %s in %s", f"{aside:,}", table, path)
+        if len(rows) > aside:
+            log.warning("%s rows of %s have values read as missing, see %s", f"{len(rows) - aside:,}", table, path)
 
 
 def _bad_rows(source: Source, faults: Faults) -> pa.Table:
     parts = []
-    if len(rows := faults.rows()):
+    if len(rows := faults.rows(Effect.VALUE)):
         written = picked(source, source.columns, rows)
         values = [as_text(whole(column)) for column in written.columns]
         parts.append((source.row_numbers(rows), _reasons(faults, rows), values))
@@ -75,7 +74,9 @@ def _bad_rows(source: Source, faults: Faults) -> pa.Table:
 def _reasons(faults: Faults, rows: Int64s) -> pa.Array:
     texts, code = [""], np.zeros(len(rows), np.int64)
     for fault in faults.each():
-        reason = f"{fault.column}: {fault.rule.must}"
+        if fault.effect < Effect.VALUE:
+            continue
+        reason = f"{fault.column}: {fault.rule.must}" + (", read as missing" if fault.effect == Effect.VALUE else "")
         broken = np.isin(rows, fault.rows)
         seen, code = np.unique(2 * code + broken, return_inverse=True)
         texts = ["; ".join(filter(None, (texts[each // 2], reason if each % 2 else ""))) for each in seen.tolist()]

@@ -164,7 +164,5 @@ def _attributes(declared: Attributes) -> dict[str, Reader]:
 
 
 def _meant(name: str, names: tuple[str, ...], otherwise: str) -> str:
-    if len(names) == 1 and any(mark in names[0] for mark in ";\t"):
-        return "Separate the columns by commas"
     close = did_you_mean(name, names)
     return (f"Did you mean {close!r}? " if close else "") + otherwise

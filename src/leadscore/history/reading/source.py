@@ -14,7 +14,9 @@ import sqlalchemy as sa
 
 from leadscore.errors import ConfigError
 from leadscore.history.reading.canonical import cell_text
-from leadscore.history.reading.text import FEW, CsvSource, refused
+from leadscore.history.reading.faults import did_you_mean
+from leadscore.history.reading.formats import binary_format, files_like, format_by_name, is_read
+from leadscore.history.reading.text import FEW, SAVE, CsvSource, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,7 +50,9 @@ class ParquetSource:
         try:
             columns = tuple(pa.parquet.read_schema(path).names)
         except (pa.ArrowException, OSError) as error:
-            raise refused(table, f"must be Parquet, {path.name} is not: {error}", "Write the file again") from None
+            what = binary_format(path)
+            cause = f"it looks like {what}" if what not in {None, "Parquet"} else str(error)
+            raise refused(table, f"must be Parquet, {path.name} is not: {cause}", "Write the file again") from None
         return cls(table, path, columns, renamed)
 
     def chunks(self, wanted: Sequence[str]) -> Iterator[pa.Table]:
@@ -101,20 +105,20 @@ Source = CsvSource | ParquetSource | ArrowSource
 
 
 def open_source(table: TableName, folder: Path, funnel: Funnel) -> Source | None:
-    """The file or the query of a table; None where there is neither.
+    """The file or the query of a table; None where there is neither, and nothing that looks like it.
 
     Raises
     ------
     ConfigError
         ``source.url`` names an environment variable that is not set, or is no URL.
     DataError
-        The table is there and cannot be read.
+        The table is there and cannot be read, or it is not where the settings say.
     """
     settings = funnel.tables.get(table)
     renamed = settings.columns if settings else {}
-    if settings and settings.query is not None:
-        return ArrowSource(table, _queried(table, settings.query, funnel.source.url or ""), renamed)
-    path = _file(table, folder, settings)
+    if settings and settings.is_query:
+        return ArrowSource(table, _queried(table, _query(table, folder, settings), funnel.source.url or ""), renamed)
+    path = _named(table, folder, settings.file) if settings and settings.file else _found(table, folder, funnel)
     if path is None:
         return None
     if path.suffix.lower() == ".csv":
@@ -122,17 +126,54 @@ def open_source(table: TableName, folder: Path, funnel: Funnel) -> Source | None
     return ParquetSource.open(table, path, renamed)
 
 
-def _file(table: TableName, folder: Path, settings: Table | None) -> Path | None:
-    if settings and settings.file is not None:
-        path = folder / settings.file
-        if path.suffix.lower() not in {".csv", ".parquet"}:
-            raise refused(table, f"must be CSV or Parquet, {settings.file} is neither by its name", "Rename the file")
-        return path if path.is_file() else None
+def _named(table: TableName, folder: Path, name: str) -> Path:
+    """The file that the settings name."""
+    path = folder / name
+    if not is_read(path):
+        what = format_by_name(path)
+        rule = f"must be CSV or Parquet, {name} is {what or 'neither by its name'}"
+        raise refused(table, rule, f"{SAVE}, and name that file" if what else "Rename the file")
+    if path.is_file():
+        return path
+    if any(mark in name for mark in "*?["):
+        found = sorted(each.name for each in folder.glob(name))
+        rule = f"must be one file; {name} is no pattern, and {', '.join(found) or 'nothing'} would match it"
+        raise refused(table, rule, f"Join them to one file, and name it in [tables.{table}] file")
+    close = did_you_mean(name, [each.name for each in folder.iterdir()])
+    fix = (f"Did you mean {close!r}? " if close else "") + f"Add it, or say in [tables.{table}] where the table is"
+    raise refused(table, f"table is missing, there is no {name}", fix)
+
+
+def _found(table: TableName, folder: Path, funnel: Funnel) -> Path | None:
+    """The file that is named as the table; None where no name is like it."""
     found = [path for suffix in ("parquet", "csv") if (path := folder / f"{table}.{suffix}").is_file()]
     if len(found) > 1:
         fix = f"Remove one, or say in [tables.{table}] file which"
         raise refused(table, f"must be one file, there are {found[0].name} and {found[1].name}", fix)
-    return found[0] if found else None
+    if found:
+        return found[0]
+    like = files_like(folder, table, [each.file for each in funnel.tables.values() if each.file])
+    if not like:
+        return None
+    names = [path.name if is_read(path) else f"{path.name}, {format_by_name(path)}" for path in like]
+    rule = f"must be {table}.csv or {table}.parquet, there is {' and '.join(names)}"
+    if len(like) > 1:
+        fix = f"Join them to one file {table}.csv, or say in [tables.{table}] file which it is"
+    elif is_read(like[0]):
+        fix = f"Rename it, or say file = {like[0].name!r} in [tables.{table}]"
+    else:
+        fix = f"{SAVE}, and name that {table}.csv"
+    raise refused(table, rule, fix)
+
+
+def _query(table: TableName, folder: Path, settings: Table) -> str:
+    if settings.query is not None:
+        return settings.query
+    name = str(settings.query_file)
+    try:
+        return (folder / name).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise refused(table, f"query cannot be read: {error}", f"Correct [tables.{table}] query_file") from None
 
 
 def _queried(table: TableName, query: str, url: str) -> pa.Table:
@@ -158,7 +199,10 @@ def _queried(table: TableName, query: str, url: str) -> pa.Table:
         raise ConfigError(f"source.url: {_without(secrets, error)}; install its driver") from None
     try:
         with engine.connect() as connection:
-            return _fetched(connection.execution_options(stream_results=True).execute(sa.text(query)))
+            # As it is written: a colon or a per cent sign in it is no parameter.
+            return _fetched(
+                connection.execution_options(stream_results=True, no_parameters=True).exec_driver_sql(query)
+            )
     except sa.exc.SQLAlchemyError as error:
         cause = _without(secrets, getattr(error, "orig", None) or error)
         raise refused(

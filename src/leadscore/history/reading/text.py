@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.csv
 
 from leadscore.errors import DataError, Problem
+from leadscore.history.reading.formats import binary_format, likely_encoding, text_format
+from leadscore.history.reading.rules import REQUIRED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +28,7 @@ GROUP_ROWS = 1 << 20
 GROUP_BYTES = 1 << 28
 # Of these a chunk holds few distinct values: codes are a tenth of the memory.
 FEW = frozenset({"kind", "direction", "by", "stage", "attribute"})
-SAVE = "Save it as CSV in UTF-8"
+SAVE = "Save it as CSV in UTF-8, separated by commas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,11 @@ class CsvSource:
         Raises
         ------
         DataError
-            The file is empty, is not text in UTF-8, holds NUL bytes, or a quote is never closed.
+            The file is empty, is of another format, is not text in UTF-8, holds NUL bytes, or a quote is never closed.
         """
+        needed = [renamed.get(name, name) for name in REQUIRED[table]]
+        if what := binary_format(path) or text_format(path, needed):
+            raise refused(table, f"must be CSV in UTF-8, separated by commas, and looks like {what}", SAVE)
         _look_through(table, path)
         with path.open(encoding="utf-8-sig", newline="") as lines:
             header: list[str] = next((row for row in csv.reader(lines) if row), [])
@@ -164,12 +169,13 @@ def _look_through(table: TableName, path: Path) -> None:
         while block := file.read(BLOCK):
             if (at := block.find(b"\0")) >= 0:
                 where = _line(path, line, block, at)
-                raise refused(table, f"must be text, {where} holds a NUL byte", f"{SAVE}, not UTF-16")
+                raise refused(table, f"must be text, {where} holds a NUL byte", SAVE)
             try:
                 decoder.decode(block)
             except UnicodeDecodeError as error:
                 where = _line(path, line, block, error.start)
-                raise refused(table, f"must be UTF-8, {where} is not", SAVE) from None
+                looks = likely_encoding(block[error.start :])
+                raise refused(table, f"must be UTF-8, {where} is not: it looks like {looks}", SAVE) from None
             quotes += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord('"')))
             line += block.count(b"\n")
     if decoder.getstate()[0]:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from leadscore.config import Times
     from leadscore.history.line import Bools, Int8s, Int64s
 
-# What a value was written as.
-MISSING, UNREADABLE, DATE, NAIVE, ZONED, OUTSIDE = range(6)
+# What a value was written as, and two faults of the moment that it means.
+MISSING, UNREADABLE, DATE, NAIVE, ZONED, OUTSIDE, SKIPPED = range(7)
 
 # A slice that Arrow refuses is read by the slow path, so that one odd row does not slow a whole column.
 SLICE = 1 << 15
@@ -60,14 +60,19 @@ def to_utc(local: Int64s, zone: ZoneInfo) -> Int64s:
     A local time that occurs twice is its first occurrence; one that the clocks skip is moved forward by what
     they skip.
     """
+    return _to_utc(local, zone)[0]
+
+
+def _to_utc(local: Int64s, zone: ZoneInfo) -> tuple[Int64s, Bools | None]:
+    """As `to_utc`, and which of the local times the clocks skip; None where none."""
     before, after = utc_offset(local - DAY, zone), utc_offset(local + DAY, zone)
     moment = local - before
     if (before == after).all():
-        return moment
+        return moment, None
     # In winter time 2024-10-27T02:30 would come later, and 2024-03-31T02:30 is not there in summer time either.
     changed = utc_offset(moment, zone) != before
     there = utc_offset(local - after, zone) == after
-    return np.where(changed & there, local - after, moment)
+    return np.where(changed & there, local - after, moment), changed & ~there
 
 
 class TimesOfDay(NamedTuple):
@@ -124,7 +129,8 @@ class Clock:
         moment : ndarray of int64, shape (n_rows,)
             Microseconds since 1970 UTC; any value where the fault is not 0.
         fault : ndarray of int8, shape (n_rows,)
-            0, or 1 + one of ``MISSING``, ``UNREADABLE``, ``NAIVE`` (no zone is set) and ``OUTSIDE``.
+            0, or 1 + one of ``MISSING``, ``UNREADABLE``, ``NAIVE`` (no zone is set), ``OUTSIDE`` and ``SKIPPED`` (a
+            local time that the clocks skip, of which the moment is moved forward).
         """
         if whole_days:
             return self._days(*_with_wall(column))
@@ -198,7 +204,12 @@ class Clock:
         if self.zone is None:
             fault[days | naive] = NAIVE + 1
             return moment
-        utc = np.where(naive, to_utc(moment, self.zone), moment) if naive.any() else moment
+        utc = moment
+        if naive.any():
+            local_as_utc, skipped = _to_utc(moment, self.zone)
+            utc = np.where(naive, local_as_utc, moment)
+            if skipped is not None:
+                fault[naive & skipped] = SKIPPED + 1
         return np.where(days, _day_end(moment, self.zone), utc) if days.any() else utc
 
     def _days(self, moment: Int64s, kind: Int8s, wall: Int64s) -> tuple[Int64s, Int8s]:
@@ -213,7 +224,8 @@ class Clock:
         return ends, self._outside(ends, fault)
 
     def _outside(self, moment: Int64s, fault: Int8s) -> Int8s:
-        fault[((moment < self.begin) | (moment >= self.end)) & (fault == 0)] = OUTSIDE + 1
+        readable = (fault == 0) | (fault == SKIPPED + 1)
+        fault[((moment < self.begin) | (moment >= self.end)) & readable] = OUTSIDE + 1
         return fault
 
 
