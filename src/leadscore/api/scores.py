@@ -21,6 +21,8 @@ from leadscore.api.problems import refused
 from leadscore.api.service import service_of
 from leadscore.api.telling import scores_told, why_told
 from leadscore.api.times import moment
+from leadscore.history import check_records
+from leadscore.history.reading.likely_causes import are_unclear
 from leadscore.scoring import score_leads
 from leadscore.store import asking, objecting_of
 
@@ -151,6 +153,9 @@ def _check(leads: list[LeadSent], rules: Rules, most_history: int) -> None:
     """Refuse what the rules of a data set cannot know: leads sent twice, and histories without end."""
     if len({lead["lead_id"] for lead in leads}) < len(leads):
         raise refused("leads.lead_id", "must be sent once")
+    if are_unclear([lead["lead_id"] for lead in leads]):
+        # Refused here, because leads of several requests that are scored together have other ids.
+        check_records([_record(lead) for lead in leads], rules, known_until=0)
     for place, lead in enumerate(leads):
         check_attributes(lead.get("attributes", {}), rules, f"leads.{place}.attributes")
         for number, change in enumerate(lead.get("changes", ())):

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from leadscore.history.reading.canonical import as_text
+from leadscore.history.reading.columns import encoded
 from leadscore.history.reading.parts import whole
 from leadscore.history.tables import Coded
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def different_leads(ids: pa.Array, rows: pa.Table) -> tuple[Int64s, Bools]:
     """Rows whose lead also stands elsewhere with other contents, and which rows repeat an earlier one.
 
-    Contents are the columns that are used, as they were written.
+    Contents are the columns that are used; values that are one category are the same.
     """
     repeat = np.zeros(len(ids), np.bool_)
     if len(ids) < 2:
@@ -35,7 +36,7 @@ def different_leads(ids: pa.Array, rows: pa.Table) -> tuple[Int64s, Bools]:
     at = np.flatnonzero(again)
     some = rows.take(pa.array(at))
     contents = [
-        _codes(as_text(whole(column)))
+        encoded(whole(column)).codes
         for name, column in zip(rows.column_names, some.columns, strict=True)
         if name != "lead_id"
     ]
