@@ -28,6 +28,7 @@ from leadscore.history.reading.canonical import (
 from leadscore.history.reading.columns import category, number, stage
 from leadscore.history.reading.likely_causes import LikelyCauses, look_alikes, same_to_the_eye
 from leadscore.history.reading.plain import NotPlain, categories, ids
+from leadscore.history.reading.repeats import different_leads
 from leadscore.history.reading.source import _column
 from tests.hand import short_funnel
 
@@ -161,6 +162,13 @@ def test_values_of_other_types_are_their_text() -> None:
     assert texts(category().column("source", pa.array([someone])).values) == [str(someone)]  # type: ignore[arg-type]
     assert texts(category().column("source", pa.array([[1, 2]])).values) == ["[1, 2]"]  # type: ignore[arg-type]
     assert category_text(someone) == str(someone)
+
+
+def test_rows_of_one_lead_are_compared_by_their_categories() -> None:
+    ids = pa.array(["A", "A", "B", "B"])
+    rows = pa.table({"lead_id": ids, "source": ["3", "3.0", "true", "x"]})
+    different, repeat = different_leads(ids, rows)
+    assert (different.tolist(), repeat.tolist()) == ([2, 3], [False, True, False, False])
 
 
 def test_a_stage_may_be_a_number() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -498,6 +499,16 @@ def test_true_is_a_category_and_no_number(api: Running) -> None:
         answer = api.post(path, body)
         assert answer.status_code == 422
         assert "must be a number, not 'true'" in answer.text
+
+
+@pytest.mark.parametrize("lead_ids", [["1.2345678901234568e+18"], ["A", " A"], ["A", "A\u200b"]], ids=ascii)
+def test_unclear_ids_are_refused_alone_and_together(api: Running, lead_ids: list[str]) -> None:
+    def sent(ids: list[str]) -> dict[str, Any]:
+        return {"leads": [{"lead_id": each, "created_at": "2025-05-01T09:00:00Z"} for each in ids]}
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda ids: api.post("/v1/scores", sent(ids)), [lead_ids, ["B"]] * 3))
+    assert [answer.status_code for answer in answers] == [422, 200] * 3
 
 
 def test_stored_attributes_are_read_by_another_declaration(api: Running, model: FunnelModel) -> None:

@@ -21,8 +21,9 @@ from leadscore.api.problems import refused, refused_fields
 from leadscore.api.service import service_of
 from leadscore.api.telling import scores_told, why_told
 from leadscore.api.times import moment
-from leadscore.history import read_values
+from leadscore.history import check_records, read_values
 from leadscore.history.line import MINUTE
+from leadscore.history.reading.likely_causes import are_unclear
 from leadscore.scoring import CLOCK_SKEW, score_leads
 from leadscore.store import asking, objecting_of
 
@@ -176,6 +177,9 @@ def _check(leads: list[LeadSent], rules: Rules, most_history: int) -> None:
     """Refuse what the rules of a data set cannot know: leads sent twice, and histories without end."""
     if len({lead["lead_id"] for lead in leads}) < len(leads):
         raise refused("leads.lead_id", "must be sent once")
+    if are_unclear([lead["lead_id"] for lead in leads]):
+        # Refused here, because leads of several requests that are scored together have other ids.
+        check_records([_record(lead) for lead in leads], rules, known_until=0)
     if broken := [each for row, lead in enumerate(leads) for each in _broken(row, lead, rules, most_history)]:
         raise refused_fields(broken)
 

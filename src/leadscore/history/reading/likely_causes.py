@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from leadscore.history.reading.canonical import is_inexact
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -129,6 +131,11 @@ def _several(ids: list[str], leads: list[str]) -> Iterator[tuple[str, str]]:
 
 def _all_folds(text: str) -> str:
     return reduce(lambda folded, fold: fold(folded), (normalised, *CAUSES.values()), text)
+
+
+def are_unclear(ids: Sequence[str]) -> bool:
+    """Whether any of a few distinct ids has lost digits or looks like another; then they are refused."""
+    return same_to_the_eye(ids) or any(map(is_inexact, ids))
 
 
 def same_to_the_eye(ids: Sequence[str]) -> bool:

@@ -35,9 +35,8 @@ def check_records(records: Sequence[Mapping[str, Any]], rules: Rules, known_unti
     """Check leads sent with their whole history by the rules of a data set folder.
 
     The result is that of `check_tables` for the same contents. A column that may be missing is not there where no
-    row has a value in it. What differs: values of several types in one column are each read as text; true and false
-    are no numbers; a column of which no lead has a value is no error, its values are missing; an ``event_id`` names
-    an event of its record, so that a lead is the same whichever leads are sent with it.
+    row has a value in it. What differs: a column of which no lead has a value is no error, its values are missing; an
+    ``event_id`` names an event of its record, so that a lead is the same whichever leads are sent with it.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from leadscore.history.line import DAY
-from leadscore.history.reading.canonical import as_text, ids_as_text
+from leadscore.history.reading.canonical import ids_as_text
 from leadscore.history.reading.columns import encoded
 from leadscore.history.reading.parts import joined, part_of, whole
 from leadscore.history.reading.times import NO_TIME
@@ -33,7 +33,7 @@ NO_ROWS = np.empty(0, np.int64)
 def different_leads(ids: pa.Array, rows: pa.Table) -> tuple[Int64s, Bools]:
     """Rows whose lead also stands elsewhere with other contents, and which rows repeat an earlier one.
 
-    Contents are the columns that are used, as they were written.
+    Contents are the columns that are used; values that are one category are the same.
     """
     repeat = np.zeros(len(ids), np.bool_)
     if len(ids) < 2:
@@ -46,7 +46,7 @@ def different_leads(ids: pa.Array, rows: pa.Table) -> tuple[Int64s, Bools]:
     at = np.flatnonzero(again)
     some = rows.take(pa.array(at))
     contents = [
-        _codes(as_text(whole(column)))
+        encoded(whole(column)).codes
         for name, column in zip(rows.column_names, some.columns, strict=True)
         if name != "lead_id"
     ]
