@@ -33,12 +33,11 @@ from leadscore.store.settings import save_settings
 from leadscore.store.vanished import Share, find_absent, find_vanished, leave, refuse_many
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
     from leadscore.config import Funnel, TableName
-    from leadscore.history.line import UInt64s
     from leadscore.store.checking import CheckedTable
     from leadscore.store.connection import Store
     from leadscore.store.loading import Stored
@@ -332,26 +331,23 @@ def _slices(checked: CheckedTable) -> Iterator[pa.Table]:
 
 def _keys(checked: CheckedTable) -> Keys:
     """The keys of a file, once it is known which of its rows may be identical and when those were recorded."""
-    found = [np.empty(0, np.uint64), *(hashed for _, hashed in _alike(checked, ["lead_id", "occurred_at"]))]
-    ordered = np.sort(np.concatenate(found))
+    clock = checked.rules.readers[checked.table]["occurred_at"]
+    found = [np.empty(0, np.uint64)]
+    for chunk in checked.chunks(["lead_id", "occurred_at"]):
+        moments: Any = clock("occurred_at", whole(chunk["occurred_at"])).values
+        found.append(alike(ids_as_text(whole(chunk["lead_id"])), moments))
+    hashed = np.concatenate(found)
+    ordered = np.sort(hashed)
     keys = Keys(checked.table, np.unique(ordered[1:][ordered[1:] == ordered[:-1]]))
     # Without recorded_at identical rows were known at one moment.
     if len(keys.twice) and "recorded_at" in checked.columns:
-        begin = 0
-        for chunk, hashed in _alike(checked):
-            many = np.isin(hashed, keys.twice) & checked.kept[begin : begin + len(chunk)]
+        many, begin = np.isin(hashed, keys.twice) & checked.kept, 0
+        for chunk in checked.chunks():
+            some = many[begin : begin + len(chunk)]
             begin += len(chunk)
-            if many.any():
-                keys.note_known(columns_of(checked.table, chunk.filter(pa.array(many)), checked.rules))
+            if some.any():
+                keys.note_known(columns_of(checked.table, chunk.filter(pa.array(some)), checked.rules))
     return keys
-
-
-def _alike(checked: CheckedTable, wanted: Sequence[str] | None = None) -> Iterator[tuple[pa.Table, UInt64s]]:
-    """Chunks of the columns ``wanted``, by default all, and what `alike` gives for their rows."""
-    clock = checked.rules.readers[checked.table]["occurred_at"]
-    for chunk in checked.chunks(wanted):
-        moments: Any = clock("occurred_at", whole(chunk["occurred_at"])).values
-        yield chunk, alike(ids_as_text(whole(chunk["lead_id"])), moments)
 
 
 def _fingerprint(checked: CheckedTable, funnel: Funnel) -> bytes | None:
