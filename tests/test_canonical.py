@@ -325,14 +325,15 @@ MEANT = [
 
 @pytest.mark.parametrize(("written", "cause", "lead"), MEANT, ids=[ascii(each[0]) for each in MEANT])
 def test_likely_cause_of_an_unknown_id(written: str, cause: str, lead: str) -> None:
-    ((likely, example),) = LikelyCauses(pa.array(LEADS)).of(pa.array(["nobody", written, "nothing;x", None]))
+    (hint,) = LikelyCauses(pa.array(LEADS)).hints(["nobody", written, "nothing;x"])
+    likely, _, example = hint.partition(": ")
     assert cause in likely
     assert example.startswith(ascii(written))
     assert ascii(lead) in example
 
 
 def test_an_id_without_a_likely_cause() -> None:
-    assert LikelyCauses(pa.array(LEADS)).of(pa.array(["A-2", "z;x", "100"])) == ()
+    assert LikelyCauses(pa.array(LEADS)).hints(["A-2", "z;x", "100"]) == ()
 
 
 PAIRS = [

@@ -83,9 +83,9 @@ def test_the_day_from_which_stages_are_recorded_is_named() -> None:
 
     warning = late_start(leads, recorded, UTC)
 
-    assert warning is not None
-    assert f"{np.count_nonzero(older & ~moved):,} of {np.count_nonzero(older):,} leads created before" in warning
-    assert warning.endswith(f"history_begins = {SWITCHED_ON}")
+    assert len(warning) == 1
+    assert f"{np.count_nonzero(older & ~moved):,} of {np.count_nonzero(older):,} leads created before" in warning[0]
+    assert warning[0].endswith(f"history_begins = {SWITCHED_ON}")
 
 
 def test_the_order_of_rows_does_not_matter() -> None:
@@ -105,15 +105,15 @@ def test_a_few_rows_with_old_dates_hide_nothing() -> None:
 
     warning = late_start(leads, replace(recorded, occurred=occurred), UTC)
 
-    assert warning is not None
-    assert warning.endswith(f"history_begins = {SWITCHED_ON}")
+    assert len(warning) == 1
+    assert warning[0].endswith(f"history_begins = {SWITCHED_ON}")
 
 
 def test_where_history_begins_is_set_nothing_is_said() -> None:
     leads, transitions = company()
     recorded = since(at(f"{SWITCHED_ON} 00:00"), transitions)
 
-    assert late_start(leads, recorded, parse_funnel(f"{FUNNEL}history_begins = {SWITCHED_ON}").time) is None
+    assert late_start(leads, recorded, parse_funnel(f"{FUNNEL}history_begins = {SWITCHED_ON}").time) == ()
 
 
 @pytest.mark.parametrize("n_leads", [150, 2_000])
@@ -132,8 +132,8 @@ def test_a_fixed_time_before_leads_move_is_no_late_start() -> None:
     leads, transitions = company(20_000, share=0.4)
     trial = replace(transitions, occurred=leads.created[transitions.lead] + 30 * DAY)
 
-    assert late_start(leads, trial, UTC) is None
-    assert late_start(leads, whole_days(trial), UTC) is None
+    assert late_start(leads, trial, UTC) == ()
+    assert late_start(leads, whole_days(trial), UTC) == ()
 
 
 def test_leads_imported_when_work_begins_are_no_late_start() -> None:
@@ -141,13 +141,13 @@ def test_leads_imported_when_work_begins_are_no_late_start() -> None:
     imported = replace(leads, created=np.maximum(leads.created, at("2024-03-01 18:00")))
     moved = np.maximum(transitions.occurred, at("2024-03-04 09:00")) + np.arange(len(transitions.lead)) % 48 * HOUR
 
-    assert late_start(imported, replace(transitions, occurred=moved), UTC) is None
+    assert late_start(imported, replace(transitions, occurred=moved), UTC) == ()
 
 
 def test_a_few_leads_are_not_worth_a_warning() -> None:
     leads, transitions = company(LEAST_LEADS)
 
-    assert late_start(leads, since(at(f"{SWITCHED_ON} 00:00"), transitions), UTC) is None
+    assert late_start(leads, since(at(f"{SWITCHED_ON} 00:00"), transitions), UTC) == ()
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
@@ -159,8 +159,8 @@ def test_the_day_is_one_of_the_funnels_zone(zone: str) -> None:
 
     warning = late_start(leads, since(begins, transitions), times.model_copy(update={"history_begins": None}))
 
-    assert warning is not None
-    assert warning.endswith(f"history_begins = {SWITCHED_ON}")
+    assert len(warning) == 1
+    assert warning[0].endswith(f"history_begins = {SWITCHED_ON}")
 
 
 def test_folder_ingest_and_store_warn_alike(database: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from leadscore.api.telling import score_told
 from leadscore.batch import publish_list
+from leadscore.config import Times
 from leadscore.examples import judging_examples, learning_examples
 from leadscore.history import Rules, read_history
 from leadscore.publishing import rescore, sent_record
@@ -71,7 +72,7 @@ def marked(store: Store) -> list[str]:
 
 
 def position(history: History, lead_id: str) -> int:
-    return history.ids.tolist().index(lead_id)
+    return int(history.ids.tolist().index(lead_id))
 
 
 def test_bad_optional_values_become_missing(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -204,7 +205,7 @@ def test_what_the_store_knows_of_a_lead_is_no_attribute(database: Store, folder:
     ingest(database, folder, received_at=NOON, quarantine=True)
 
     with reading(database) as connection:
-        records = [sent_record(record) for record in records_of(connection, ["a", "b"])]
+        records = [sent_record(record, Times()) for record in records_of(connection, ["a", "b"])]
 
     assert [record["incomplete"] for record in records] == ["no", "yes"]
 
