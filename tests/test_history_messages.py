@@ -84,7 +84,7 @@ CYRILLIC = LEADS.replace("web", "Сайт").replace("ads", "Реклама")
         (zipped("mimetype", "content.xml"), "an OpenDocument workbook"),
         (zipped("leads.csv"), "a ZIP archive"),
         (bytes.fromhex("d0cf11e0a1b11ae1") + b"\0" * 500, "an old Excel workbook"),
-        (gzip.compress(LEADS.encode()), "compressed by gzip"),
+        (gzip.compress(LEADS.encode(), mtime=0), "compressed by gzip"),
         ("<html><table><tr><td>lead_id", "an HTML or XML document"),
         ('[{"lead_id": 1}]', "JSON"),
         (b"PAR1" + b"\0" * 50, "Parquet"),
