@@ -71,7 +71,7 @@ def marked(store: Store) -> list[str]:
 
 
 def position(history: History, lead_id: str) -> int:
-    return history.ids.tolist().index(lead_id)
+    return int(np.flatnonzero(history.ids == lead_id)[0])
 
 
 def test_bad_optional_values_become_missing(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
