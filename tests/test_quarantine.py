@@ -150,6 +150,7 @@ def test_incomplete_leads_are_no_examples(tmp_path: Path, caplog: pytest.LogCapt
     whole = read_history(written(tmp_path / "set"), quarantine=True)
     history = read_history(written(tmp_path / "set", transitions=LOST), quarantine=True)
     lead = position(history, "b")
+    assert history.fingerprint() != whole.fingerprint()  # another model is learnt from it
 
     for examples in (learning_examples, lambda each: judging_examples(each, 0)):
         before, now = examples(whole), examples(history)
