@@ -80,7 +80,7 @@ def text_format(path: Path, needed: Sequence[str]) -> str | None:
     Parameters
     ----------
     needed : sequence of str
-        Columns that the header should have: where it has one of them, its commas separate.
+        Columns that the header should have: a mark that gives one of them separates.
     """
     head = head_of(path)
     encoding, text = _decoded(head)
@@ -150,8 +150,6 @@ def _separator(text: str, needed: Sequence[str]) -> str | None:
     line = next((line for line in text.splitlines() if line.strip()), "")
     if line.lower().startswith("sep="):
         return f"with a first line {line.strip()!r}, which is no header"
-    if set(_split(line, ",")) & set(needed):
-        return None
     columns = {what: _split(line, mark) for mark, what in _SEPARATORS.items()}
     what = max(columns, key=lambda name: (len(set(columns[name]) & set(needed)), len(columns[name])))
     is_it = set(columns[what]) & set(needed) or ("," not in line and len(columns[what]) > 1)
