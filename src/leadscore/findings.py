@@ -99,7 +99,8 @@ class Findings:
     jitter : list of float, one per later stage
         `leadscore.metrics.jitter`.
     no_signal : tuple of str
-        Stages to reach of which the trees do not beat the base rate on later mornings.
+        Stages to reach of which the trees do not clearly beat the rate of the current stage on later mornings, or not
+        the base rate by days in stage.
     leaks : tuple of Leak
         Stages whose outcome the model seems to know beforehand.
     unjudged : tuple of str
@@ -143,7 +144,7 @@ def findings(history: History, past: Backtest, n_jobs: int) -> Findings:
         overall=overall(judged, resamples),
         handoff=worked(judged, judged.probability[:, handoff], resamples),
         jitter=jitter(judged),
-        no_signal=tuple(stage for stage in no_signal(table) if stage not in unjudged),
+        no_signal=tuple(stage for stage in _weak(past, table, resamples) if stage not in unjudged),
         leaks=tuple(_leaks(history, past, table, n_jobs)),
         unjudged=unjudged,
         never_closed=never_closed(history),
@@ -158,11 +159,24 @@ def _unjudged(past: Backtest) -> tuple[str, ...]:
     )
 
 
-def no_signal(table: pd.DataFrame) -> tuple[str, ...]:
-    """Stages to reach where the interval of the gain over the base rate, in log loss, does not lie above zero.
+def _weak(past: Backtest, table: pd.DataFrame, resamples: int) -> list[str]:
+    """Stages to reach whose trees have no signal, or are no better than the base rate that is served in their place.
 
-    The base rate is that of the current stage and the days in it, so knowing these is no gain.
+    Signal is a clear gain over the rate of the current stage alone, so knowing the stage is none. Of trees with signal
+    and base rates by days in stage, those are served that did better.
     """
+    judged, cuts = past.judged, np.array(past.cuts)
+    rates = np.stack([model.base_rate_.rates_ for model in past.models])
+    of_stage = rates[cuts.searchsorted(judged.as_of, side="right") - 1, judged.stage]
+    only_stage = replace(judged, base=np.where(np.isnan(judged.base), np.nan, of_stage))
+    unsure = no_signal(figures(only_stage, resamples))
+    whole = table[(table["current"] == ALL) & (table["n"] > 0)]
+    worse = set(whole.loc[~(whole["log_loss_gain"] > 0), "stage"])
+    return [stage for stage in judged.funnel.later_stages if stage in worse or stage in unsure]
+
+
+def no_signal(table: pd.DataFrame) -> tuple[str, ...]:
+    """Stages to reach where the interval of the gain over the base rate, in log loss, does not lie above zero."""
     whole = table[(table["current"] == ALL) & (table["n"] > 0)]
     return tuple(whole.loc[~(whole["log_loss_gain_low"] > 0), "stage"])
 
