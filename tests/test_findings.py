@@ -78,7 +78,7 @@ def never_closing() -> History:
     moves = [(lead, "mql", f"{when:%Y-%m-%d %H:%M}") for lead, when in mql.items()]
     moves += [(lead, "lost", f"{when + timedelta(days=5):%Y-%m-%d %H:%M}") for lead, when in mql.items()]
     leads = {lead: f"{when:%Y-%m-%d %H:%M}" for lead, when in created.items()}
-    sizes: dict[str, dict[str, Any]] = {lead: {"employees": int(rng.integers(1, 500))} for lead in leads}
+    sizes: dict[str, Any] = {lead: {"employees": int(rng.integers(1, 500))} for lead in leads}
     return history_of(leads, moves, known_until="2024-06-30 00:00", funnel=parse_funnel(QUICK), **sizes)
 
 
