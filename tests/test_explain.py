@@ -261,7 +261,7 @@ def test_a_base_rate_says_what_it_is_of(model: FunnelModel, page: Snapshot) -> N
             int(np.searchsorted([1, 16], spent, side="right"))
         ]
         name = model.funnel.stages[at]
-        assert each.note == f"base rate (no signal): {rate} of leads at {name} for {band} reached won within 90 days"
+        assert each.note == f"base rate (no signal) of leads at {name} for {band}: {rate} reach won within 90 days"
     assert not any(each.note for each in explain(model, page, WIN))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,11 @@ import pytest
 from benchmarks.companies import LEAK, company, shuffled
 from leadscore import backtest as judging
 from leadscore.backtest import backtest, default_cuts, learn_until
-from leadscore.findings import Leak, findings, no_signal
+from leadscore.config import parse_funnel
+from leadscore.findings import LEAK_AUC, Leak, findings, no_signal
 from leadscore.funnel import open_leads
 from leadscore.history import History, read_history
+from tests.hand import history_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,19 +58,42 @@ def test_a_company_whose_records_are_in_order_has_neither(tmp_path: Path) -> Non
     assert not shown.leaks
 
 
-def test_leads_that_are_never_closed_are_no_leak(tmp_path: Path) -> None:
-    history = company(tmp_path / "company", LEADS, seed=1)
-    steps = tmp_path / "company" / "transitions.csv"
-    kept = [line for line in steps.read_text().splitlines() if ",lost," not in line]
-    steps.write_text("\n".join(kept) + "\n")
-    left_open = read_history(tmp_path / "company")
-    assert len(left_open.steps) < len(history.steps)
+QUICK = """
+preset = "b2b"
+[attributes]
+numbers = ["employees"]
+[judging]
+cuts = 1
+resamples = 20
+[lightgbm]
+max_rounds = 30
+"""
 
-    shown = found(left_open)
 
-    assert not shown.leaks
+def never_closing() -> History:
+    """Half of the leads become an MQL within ten days and are lost then; nobody closes the others."""
+    rng, begin = np.random.default_rng(1), datetime(2023, 1, 1, tzinfo=UTC)
+    created = {f"L{n:03}": begin + timedelta(days=float(day)) for n, day in enumerate(rng.uniform(0, 500, 600))}
+    mql = {lead: when + timedelta(days=float(rng.uniform(0, 10))) for lead, when in list(created.items())[::2]}
+    moves = [(lead, "mql", f"{when:%Y-%m-%d %H:%M}") for lead, when in mql.items()]
+    moves += [(lead, "lost", f"{when + timedelta(days=5):%Y-%m-%d %H:%M}") for lead, when in mql.items()]
+    leads = {lead: f"{when:%Y-%m-%d %H:%M}" for lead, when in created.items()}
+    sizes: dict[str, Any] = {lead: {"employees": int(rng.integers(1, 500))} for lead in leads}
+    return history_of(leads, moves, known_until="2024-06-30 00:00", funnel=parse_funnel(QUICK), **sizes)
+
+
+def test_leads_that_are_never_closed_are_no_leak() -> None:
+    history = never_closing()
+    past = backtest(history, default_cuts(history), n_jobs=1)
+
+    shown = findings(history, past, n_jobs=1)
+
+    mql = shown.figures[(shown.figures["stage"] == "mql") & (shown.figures["current"] == "lead")]
+    assert mql["auc"].item() > LEAK_AUC
+    assert not past.models[0].stages_[0].fallback
+    assert shown.leaks == ()
     assert shown.never_closed is not None
-    assert shown.never_closed.n_moved < 0.05 * shown.never_closed.n_ever
+    assert (shown.never_closed.days, shown.never_closed.n_moved) == (30, 0)
     assert any(warning.startswith("leads are not closed: ") for warning in shown.warnings)
 
 
@@ -83,14 +109,15 @@ def test_trees_that_no_cut_could_judge_are_not_served(small: Path) -> None:
     history = read_history(small)
     past = backtest(history, default_cuts(history)[:1], n_jobs=1)
     model = past.models[0]
-    model.stages_ = (*model.stages_[:-1], replace(model.stages_[-1], booster=None))
+    model.stages_ = (replace(model.stages_[0], booster=None), *model.stages_[1:])
     later = learn_until(history, history.known_until, n_jobs=1)
 
     served, shown = findings(history, past, n_jobs=1).serving(later)
 
-    assert shown.unjudged == ("won",)
-    assert "won" not in shown.no_signal
-    assert served.stages_[-1].serves_base_rate
+    assert "mql" in shown.unjudged
+    assert "mql" not in shown.no_signal
+    assert served.stages_[0].serves_base_rate
+    assert not later.stages_[0].serves_base_rate
     assert [str(why) for why in shown.withheld] == shown.warnings[: len(shown.withheld)]
 
 

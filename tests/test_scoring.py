@@ -131,7 +131,7 @@ def test_the_top_of_each_list_has_reasons(history: History, model: FunnelModel) 
     said = ranked.groupby("list").head(5)
     assert ranked.drop(said.index)[list(REASONS)].isna().all(axis=None)
     assert said.loc[said["list"] == HANDOFF, list(REASONS)].notna().any(axis=1).all()
-    assert said.loc[said["list"] == WIN, "reason_1"].str.startswith("base rate (no signal): ").all()
+    assert said.loc[said["list"] == WIN, "reason_1"].str.startswith("base rate (no signal) of leads at ").all()
     best = said.iloc[0]
     snapshot = history.at(np.flatnonzero(history.ids == best["lead_id"]), [history.known_until])
     (explained,) = explain(model, snapshot, 2)

@@ -6,18 +6,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from leadscore.examples import known_by
 from leadscore.features import columns_of, matrix
 from leadscore.features.catalogue import CALENDAR, STAGE, STEPS_BACK, TIME_IN_STAGE
 from leadscore.funnel import never_closed
 from leadscore.labels import reached
-from leadscore.metrics import ALL, Ordering, auc, figures, jitter, log_loss, overall, worked
+from leadscore.metrics import ALL, Ordering, Resamples, auc, figures, jitter, log_loss, log_losses, overall, worked
 from leadscore.model.lightgbm_fit import data_set, grow
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from leadscore.backtest import Backtest
     from leadscore.features import Feature
     from leadscore.funnel import NeverClosed
@@ -98,7 +97,8 @@ class Findings:
     jitter : list of float, one per later stage
         `leadscore.metrics.jitter`.
     no_signal : tuple of str
-        Stages to reach of which the trees do not beat the base rate on later mornings.
+        Stages to reach of which the trees do not clearly beat the rate of the current stage on later mornings, or not
+        the base rate by days in stage.
     leaks : tuple of Leak
         Stages whose outcome the model seems to know beforehand.
     unjudged : tuple of str
@@ -142,7 +142,7 @@ def findings(history: History, past: Backtest, n_jobs: int) -> Findings:
         overall=overall(judged, resamples),
         handoff=worked(judged, judged.probability[:, handoff], resamples),
         jitter=jitter(judged),
-        no_signal=tuple(stage for stage in no_signal(table) if stage not in unjudged),
+        no_signal=tuple(stage for stage in _weak(past, table) if stage not in unjudged),
         leaks=tuple(_leaks(history, past, table, n_jobs)),
         unjudged=unjudged,
         never_closed=never_closed(history),
@@ -157,11 +157,35 @@ def _unjudged(past: Backtest) -> tuple[str, ...]:
     )
 
 
-def no_signal(table: pd.DataFrame) -> tuple[str, ...]:
-    """Stages to reach where the interval of the gain over the base rate, in log loss, does not lie above zero.
+def _weak(past: Backtest, table: pd.DataFrame) -> list[str]:
+    """Stages to reach whose trees have no signal, or are no better than the base rate that is served in their place.
 
-    The base rate is that of the current stage and the days in it, so knowing these is no gain.
+    Signal is a clear gain over the rate of the current stage alone, so knowing the stage is none. Of trees with signal
+    and base rates by days in stage, those are served that did better.
     """
+    unsure = no_signal(_gains_over_stage(past))
+    whole = table[(table["current"] == ALL) & (table["n"] > 0)]
+    worse = set(whole.loc[~(whole["log_loss_gain"] > 0), "stage"])
+    return [stage for stage in past.judged.funnel.later_stages if stage in worse or stage in unsure]
+
+
+def _gains_over_stage(past: Backtest) -> pd.DataFrame:
+    """Gain in log loss over the rate of the current stage, whatever the days in it: the columns of `no_signal`."""
+    judged, rates = past.judged, np.stack([model.base_rate_.rates_ for model in past.models])
+    of_stage = rates[np.array(past.cuts).searchsorted(judged.as_of, side="right") - 1, judged.stage]
+    rows = []
+    for place, stage in enumerate(judged.funnel.later_stages):
+        known = np.flatnonzero(~np.isnan(judged.outcome[:, place]))
+        outcome = judged.outcome[known, place].astype(np.float64)
+        losses = [log_losses(outcome, each[known, place]) for each in (of_stage, judged.probability)]
+        if len(known):
+            low = Resamples.of(judged.lead[known], judged.funnel.judging.resamples).mean(losses[0] - losses[1]).low
+            rows.append((stage, ALL, len(known), low))
+    return pd.DataFrame(rows, columns=["stage", "current", "n", "log_loss_gain_low"])
+
+
+def no_signal(table: pd.DataFrame) -> tuple[str, ...]:
+    """Stages to reach where the interval of the gain over the base rate, in log loss, does not lie above zero."""
     whole = table[(table["current"] == ALL) & (table["n"] > 0)]
     return tuple(whole.loc[~(whole["log_loss_gain_low"] > 0), "stage"])
 

@@ -131,9 +131,10 @@ class NeverClosed:
     n_moved: int
 
     def __str__(self) -> str:
+        moved = f"{self.n_moved:,}" if self.n_moved else "none"
         return (
             f"leads are not closed: {self.n_leads:,} of {self.n_open:,} open leads have been in their stage for more "
-            f"than {self.days} days; of {self.n_ever:,} leads that ever were, {self.n_moved:,} moved afterwards. They "
+            f"than {self.days} days; of {self.n_ever:,} leads that ever were, {moved} moved afterwards. They "
             "make figures look good, because it is easy to tell that they will not move. If they are lost, set "
             f"lost_after_days = {self.days} under [funnel] in funnel.toml and train again"
         )

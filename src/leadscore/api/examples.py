@@ -44,6 +44,7 @@ REASONS: Example = {
     "probability": 0.31,
     "towards": [{"sentence": "3 calls in the last 7 days", "contribution": 0.62}],
     "against": [{"sentence": "21 days in this stage", "contribution": -0.18}],
+    "note": "",
     "everything_else": 0.11,
     "base": -1.4,
     "margin": -0.85,

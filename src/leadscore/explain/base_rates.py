@@ -27,7 +27,7 @@ def base_rate_notes(model: FunnelModel, snapshot: Snapshot, place: int) -> list[
     return [
         ""
         if np.isnan(each)
-        else f"base rate{cause}: {each:.1%} of leads at {funnel.stages[at]}{_band(*band)} reached {to}"
+        else f"base rate{cause} of leads at {funnel.stages[at]}{_band(*band)}: {each:.1%} reach {to}"
         for each, at, *band in zip(rate.tolist(), stage.tolist(), begin.tolist(), end.tolist(), strict=True)
     ]
 

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from leadscore.model.stage import StageModel
 
 INSTEAD = "The base rate is served: the rate of past mornings, by current stage and days in it."
+NO_SIGNAL = (
+    "On later mornings the trees do not clearly beat the rate of the current stage, or do no better than the base rate."
+)
 
 
 class Withheld(NamedTuple):
@@ -54,5 +57,5 @@ def withheld(name: str, stage: StageModel, least: int) -> Withheld | None:
         )
         return Withheld("too few outcomes to judge by", name, f"{counted} {INSTEAD}")
     if stage.no_signal:
-        return Withheld("no signal", name, f"The trees do not clearly beat the base rate on later mornings. {INSTEAD}")
+        return Withheld("no signal", name, f"{NO_SIGNAL} {INSTEAD}")
     return None
