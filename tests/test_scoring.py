@@ -156,3 +156,13 @@ def _rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
         {str(name): value for name, value in row.items() if isinstance(value, str)}
         for row in rows.drop(columns="lead_id").to_dict("records")
     ]
+
+
+def test_a_lead_is_not_scored_before_it_was_known(model: FunnelModel) -> None:
+    records = records_of({"L6304346", "L1000003"}, "2025-07-01T08:00:00Z")
+    late = records.assign(created_at=["2025-07-01T08:04:00Z", *records["created_at"][1:]], recorded_at=None)
+    assert score_records(model, late)["stage"].notna().all()
+
+    early = records.assign(created_at=["2025-07-01T08:06:00Z", *records["created_at"][1:]])
+    with pytest.raises(DataError, match=rf"created_at: .*\(1 row\); leads {records['lead_id'][0]}\."):
+        score_records(model, early)

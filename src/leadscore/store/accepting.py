@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from leadscore.store.dialect import lock_corrections, new_of, rows_among
-from leadscore.store.erasure import erased_of
 from leadscore.store.event_keys import key_of_id, key_of_row, keys_of_id
 from leadscore.store.event_plan import SentEvent, plan_events
 from leadscore.store.event_rows import insert_events, known_events, update_events
 from leadscore.store.events import Change, Lead, Merge, Outcome, Retraction, Touch, Transition
-from leadscore.store.merging import merge, written
-from leadscore.store.schema import EVENTS, leads, merged, retracted
+from leadscore.store.merging import merge
+from leadscore.store.named_leads import Results, Sent, names_of, of_types, resolve_leads, update_leads
+from leadscore.store.schema import EVENTS, leads, retracted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from leadscore.store.events import Event, Happened
+    from leadscore.store.named_leads import NamedLeads
 
 _TABLES: dict[type[Happened], str] = {Transition: "transitions", Touch: "touches", Change: "changes"}
 _TAKE_BACK = tuple(
@@ -30,7 +30,6 @@ _TAKE_BACK = tuple(
     .returning(table.c.event_key, table.c.lead)
     for table in EVENTS.values()
 )
-_UPDATE_LEAD = sa.update(leads).where(leads.c.lead == sa.bindparam("of_lead"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,54 +55,6 @@ class Accepted:
     objecting: tuple[str, ...]
     by_event: tuple[set[str], ...]
     conflicts: dict[int, str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """An event, its position, the request that it came with, and when that came."""
-
-    index: int
-    event: Any
-    request: int
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Leads:
-    """The leads that events name.
-
-    Attributes
-    ----------
-    into : dict of str to str
-        Which lead an id that was merged away stands for.
-    erased : set of str
-        Ids that must not come back.
-    rows : dict of str to Row
-        The leads that are there, by the id that stands for them; locked.
-    new : set of str
-        Those that were inserted just now.
-    """
-
-    into: dict[str, str]
-    erased: set[str]
-    rows: dict[str, sa.Row[Any]]
-    new: set[str]
-
-    def row(self, lead_id: str) -> sa.Row[Any] | None:
-        """The lead that an id stands for; None where there is none."""
-        return self.rows.get(self.into.get(lead_id, lead_id))
-
-
-@dataclass(frozen=True, slots=True)
-class _Results:
-    """Outcomes, and the numbers of the leads that were touched, by the index of the event."""
-
-    outcomes: dict[int, Outcome]
-    touched: dict[int, set[int]]
-
-    def add(self, other: _Results) -> None:
-        self.outcomes.update(other.outcomes)
-        self.touched.update(other.touched)
 
 
 def accept(
@@ -136,26 +87,22 @@ def accept(
     times = [received_at] if isinstance(received_at, int) else received_at
     numbers = requests or [0] * len(events)
     sent = [
-        _Sent(index, event, number, times[number])
+        Sent(index, event, number, times[number])
         for index, (event, number) in enumerate(zip(events, numbers, strict=True))
     ]
-    lock_corrections(connection, alone=bool(_of(sent, Retraction, Merge)))
-    results = _retract(connection, _of(sent, Retraction))
-    known = _resolve(connection, sent)
-    results.add(_update_leads(connection, _of(sent, Lead), known))
-    results.add(_merge(connection, _of(sent, Merge), known))
-    happened, conflicts = _store_events(connection, _of(sent, *_TABLES), known)
+    lock_corrections(connection, alone=bool(of_types(sent, Retraction, Merge)))
+    results = _retract(connection, of_types(sent, Retraction))
+    known = resolve_leads(connection, sent)
+    results.add(update_leads(connection, of_types(sent, Lead), known))
+    results.add(_merge(connection, of_types(sent, Merge), known))
+    happened, conflicts = _store_events(connection, of_types(sent, *_TABLES), known)
     results.add(happened)
     return _accepted(connection, sent, known, results, conflicts)
 
 
-def _of(sent: Sequence[_Sent], *kinds: type[Any]) -> list[_Sent]:
-    return [each for each in sent if isinstance(each.event, kinds)]
-
-
-def _retract(connection: sa.Connection, sent: Sequence[_Sent]) -> _Results:
+def _retract(connection: sa.Connection, sent: Sequence[Sent]) -> Results:
     """Take events back, and keep them away."""
-    results = _Results({}, {})
+    results = Results({}, {})
     keys = {each.index: keys_of_id(each.event.event_id) for each in sent}
     at = {key: each.at for each in reversed(sent) for key in keys[each.index]}
     rows = [{"event_key": key, "at": at[key]} for key in sorted(at)]
@@ -171,102 +118,9 @@ def _retract(connection: sa.Connection, sent: Sequence[_Sent]) -> _Results:
     return results
 
 
-def _resolve(connection: sa.Connection, sent: Sequence[_Sent]) -> _Leads:
-    """Which lead each id stands for; new ones are inserted, and all of them locked."""
-    named = list(dict.fromkeys(name for each in sent for name in _names(each.event)))
-    into = {row.lead_id: row.into_lead_id for row in rows_among(connection, merged.c.lead_id, named)}
-    erased = erased_of(connection, [*named, *into.values()])
-    first: dict[str, _Sent] = {}
-    for each in _of(sent, Lead):
-        if each.event.lead_id not in erased and each.event.lead_id not in into:
-            first.setdefault(each.event.lead_id, each)
-    # In order of lead_id, so that two requests do not wait for each other.
-    new = new_of(connection, leads.c.lead_id, [_new_lead(each) for _, each in sorted(first.items())])
-    stand = [into.get(name, name) for name in named]
-    found = rows_among(connection, leads.c.lead_id, stand, lock=True)
-    return _Leads(into, erased, {row.lead_id: row for row in found}, new)
-
-
-def _names(event: Event) -> tuple[str, ...]:
-    if isinstance(event, Retraction):
-        return ()
-    return (event.lead_id, event.into_lead_id) if isinstance(event, Merge) else (event.lead_id,)
-
-
-def _new_lead(sent: _Sent) -> dict[str, Any]:
-    lead: Lead = sent.event
-    return {
-        "lead_id": lead.lead_id,
-        "created_at": lead.created_at,
-        "recorded_at": sent.at if lead.recorded_at is None else lead.recorded_at,
-        "attributes": written(lead.attributes),
-        "do_not_score": lead.do_not_score,
-        "backfilled": lead.recorded_at is not None,
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class _LeadState:
-    """What events may change of a lead."""
-
-    attributes: dict[str, Any]
-    do_not_score: bool
-    recorded_at: int
-    backfilled: bool
-
-    @classmethod
-    def from_row(cls, row: sa.Row[Any]) -> _LeadState:
-        return cls(json.loads(row.attributes), row.do_not_score, row.recorded_at, row.backfilled)
-
-    def after(self, lead: Lead, *, merged_away: bool) -> _LeadState:
-        """The state after an event; an id that went speaks only for attributes that the one that stayed has."""
-        objects = self.do_not_score or lead.do_not_score
-        if merged_away:
-            return replace(self, do_not_score=objects)
-        after = replace(self, attributes=self.attributes | lead.attributes, do_not_score=objects)
-        if lead.recorded_at in {None, self.recorded_at}:
-            return after
-        return replace(after, recorded_at=lead.recorded_at, backfilled=True)
-
-
-def _update_leads(connection: sa.Connection, sent: Sequence[_Sent], known: _Leads) -> _Results:
-    """Change leads by what events say of them."""
-    results, unnamed = _Results({}, {}), set(known.new)
-    if not sent:
-        return results
-    before = {name: _LeadState.from_row(row) for name, row in known.rows.items()}
-    state = dict(before)
-    for each in sent:
-        lead: Lead = each.event
-        if lead.lead_id in known.erased:
-            results.outcomes[each.index] = Outcome.ERASED
-            continue
-        name = known.into.get(lead.lead_id, lead.lead_id)
-        after = state[name].after(lead, merged_away=name != lead.lead_id)
-        outcome = Outcome.NEW if name in unnamed else Outcome.REPEAT if after == state[name] else Outcome.CHANGED
-        unnamed.discard(name)
-        state[name], results.outcomes[each.index] = after, outcome
-        if outcome is not Outcome.REPEAT:
-            results.touched[each.index] = {known.rows[name].lead}
-    changed = {known.rows[name].lead: state[name] for name in sorted(state) if state[name] != before[name]}
-    if changed:
-        connection.execute(_UPDATE_LEAD, [_lead_columns(lead, each) for lead, each in changed.items()])
-    return results
-
-
-def _lead_columns(lead: int, state: _LeadState) -> dict[str, Any]:
-    return {
-        "of_lead": lead,
-        "attributes": written(state.attributes),
-        "do_not_score": state.do_not_score,
-        "recorded_at": state.recorded_at,
-        "backfilled": state.backfilled,
-    }
-
-
-def _merge(connection: sa.Connection, sent: Sequence[_Sent], known: _Leads) -> _Results:
+def _merge(connection: sa.Connection, sent: Sequence[Sent], known: NamedLeads) -> Results:
     """Make one lead of two; from now on ids in ``known`` stand for the lead that stays."""
-    results = _Results({}, {})
+    results = Results({}, {})
     for each in sent:
         two: Merge = each.event
         if known.erased & {two.lead_id, two.into_lead_id}:
@@ -278,9 +132,9 @@ def _merge(connection: sa.Connection, sent: Sequence[_Sent], known: _Leads) -> _
     return results
 
 
-def _store_events(connection: sa.Connection, sent: Sequence[_Sent], known: _Leads) -> tuple[_Results, dict[int, str]]:
+def _store_events(connection: sa.Connection, sent: Sequence[Sent], known: NamedLeads) -> tuple[Results, dict[int, str]]:
     """Store transitions, touches and changes: resolve their leads, plan what to write, write it."""
-    results, conflicts = _Results({}, {}), dict[int, str]()
+    results, conflicts = Results({}, {}), dict[int, str]()
     pending = []
     for each, key, other_keys in _keyed(sent):
         row = known.row(each.event.lead_id)
@@ -295,22 +149,20 @@ def _store_events(connection: sa.Connection, sent: Sequence[_Sent], known: _Lead
         plan = plan_events(pending, stored, gone)
         lost = plan.new.keys() - insert_events(connection, plan.new)
         update_events(connection, plan.replaced)
+        for event in pending:
+            if event.key in lost:
+                continue
+            outcome = results.outcomes[event.index] = plan.outcomes[event.index]
+            if outcome in {Outcome.NEW, Outcome.CHANGED}:
+                results.touched[event.index] = {event.lead}
+            if event.index in plan.conflicts:
+                conflicts[event.index] = plan.conflicts[event.index]
         # Another request has stored these a moment ago, of another lead: what it has stored can be read now.
-        done = [event for event in pending if event.key not in lost]
-        results.outcomes.update({event.index: plan.outcomes[event.index] for event in done})
-        conflicts |= {event.index: plan.conflicts[event.index] for event in done if event.index in plan.conflicts}
         pending = [event for event in pending if event.key in lost]
-        results.touched.update(
-            {
-                event.index: {event.lead}
-                for event in done
-                if plan.outcomes[event.index] in {Outcome.NEW, Outcome.CHANGED}
-            }
-        )
     return results, conflicts
 
 
-def _keyed(sent: Sequence[_Sent]) -> Iterator[tuple[_Sent, bytes, tuple[bytes, ...]]]:
+def _keyed(sent: Sequence[Sent]) -> Iterator[tuple[Sent, bytes, tuple[bytes, ...]]]:
     """Each event with its key, and the keys that its ``event_id`` has in the other tables."""
     before: Counter[tuple[Any, ...]] = Counter()
     for each in sent:
@@ -326,7 +178,7 @@ def _keyed(sent: Sequence[_Sent]) -> Iterator[tuple[_Sent, bytes, tuple[bytes, .
         before[nth] += 1
 
 
-def _as_sent(sent: _Sent, key: bytes, other_keys: tuple[bytes, ...], lead: int) -> SentEvent:
+def _as_sent(sent: Sent, key: bytes, other_keys: tuple[bytes, ...], lead: int) -> SentEvent:
     event: Happened = sent.event
     contents = _values(event)
     if isinstance(event, Transition):
@@ -360,14 +212,14 @@ def _values(event: Happened) -> dict[str, Any]:
 
 def _accepted(
     connection: sa.Connection,
-    sent: Sequence[_Sent],
-    known: _Leads,
-    results: _Results,
+    sent: Sequence[Sent],
+    known: NamedLeads,
+    results: Results,
     conflicts: Mapping[int, str],
 ) -> Accepted:
     numbers = sorted({lead for touched in results.touched.values() for lead in touched})
     rows = {row.lead_id: row for row in rows_among(connection, leads.c.lead, numbers)}
-    named = (name for each in sent for name in _names(each.event))
+    named = (name for each in sent for name in names_of(each.event))
     order = [name for name in dict.fromkeys([*(known.into.get(name, name) for name in named), *rows]) if name in rows]
     lead_ids = {row.lead: row.lead_id for row in rows.values()}
     touched = (results.touched.get(each.index, ()) for each in sent)

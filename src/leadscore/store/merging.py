@@ -68,6 +68,7 @@ def _joined(stays: sa.Row[Any], goes: sa.Row[Any]) -> dict[str, Any]:
     return {
         "created_at": min(stays.created_at, goes.created_at),
         "recorded_at": min(stays.recorded_at, goes.recorded_at),
+        "backfilled": stays.backfilled or goes.backfilled,
         "attributes": written(json.loads(goes.attributes) | kept),
         "do_not_score": stays.do_not_score or goes.do_not_score,
         "incomplete": stays.incomplete or goes.incomplete,
