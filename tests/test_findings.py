@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from benchmarks.companies import LEAK, company, shuffled
 from leadscore import backtest as judging
@@ -17,9 +18,9 @@ from leadscore.history import History, read_history
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
     from leadscore.findings import Findings
+
+pytestmark = pytest.mark.integration
 
 LEADS = 1_000
 

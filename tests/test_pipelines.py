@@ -21,6 +21,8 @@ from leadscore.command import moment
 from leadscore.registry.connection import connected
 from tests.conftest import enter
 
+pytestmark = pytest.mark.integration
+
 Here = Callable[..., tuple[int, str, str]]
 
 PIPELINES = Path(__file__).parents[1] / "pipelines"
