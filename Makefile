@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sample train rank evaluate recalibrate tune promote rollback ingest score serve keys mlflow bpic2012 olist test test-slow check bench-features bench-scale bench-outcome bench-honesty bench-reasons bench-api clean
+.PHONY: help demo sample train rank evaluate recalibrate tune promote rollback ingest score serve keys mlflow bpic2012 olist test test-fast test-slow check bench-features bench-scale bench-outcome bench-honesty bench-reasons bench-api clean
 
 help: ## list the targets
 	@echo "make <target>, where a target is one of"
@@ -96,6 +96,9 @@ olist: .venv/.installed ## Olist's marketing funnel in folder OLIST: prepare, tr
 
 test: .venv/.dev ## every test that does not take minutes
 	$(PY) -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+test-fast: .venv/.dev ## within a minute: no MLflow, no service, no PostgreSQL, no processes, no long fitting
+	$(PY) -m pytest -n 2 --dist loadfile -m "not slow and not integration" $(ARGS)
 
 test-slow: .venv/.dev ## the tests that take minutes
 	$(PY) -m pytest -n 2 -m slow $(ARGS)

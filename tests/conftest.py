@@ -210,6 +210,20 @@ def enter(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("LEADSCORE_MODEL", "leadscore")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _needs_a_server(item):
+            item.add_marker("integration")
+
+
+def _needs_a_server(item: pytest.Item) -> bool:
+    """Whether a fixture of a test brings MLflow, which the service needs too, or PostgreSQL."""
+    if "empty_store" in getattr(item, "fixturenames", ()):
+        return True
+    called_with = getattr(item, "callspec", None)
+    return called_with is not None and "postgresql" in map(str, called_with.params.values())
+
+
 def pytest_unconfigure() -> None:
     postgres.started.close()
 

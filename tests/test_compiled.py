@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from leadscore.history import History, Snapshot
     from leadscore.history.line import Float32s
 
+pytestmark = pytest.mark.integration
+
 CATEGORY, N_COLUMNS = 1, 4
 
 

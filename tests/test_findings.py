@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from leadscore.findings import Findings
 
+pytestmark = pytest.mark.integration
+
 LEADS = 1_000
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from leadscore.peers import Peer, Scores
 
+pytestmark = pytest.mark.integration
+
 HANDOFF = 2
 
 

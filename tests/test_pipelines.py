@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import runpy
 import shutil
@@ -19,6 +20,8 @@ import pytest
 from leadscore.command import moment, write_list
 from leadscore.registry.connection import connected
 from tests.conftest import enter
+
+pytestmark = pytest.mark.integration
 
 Here = Callable[..., tuple[int, str, str]]
 
@@ -140,10 +143,11 @@ def test_a_list_is_written_exactly_as_parquet_and_readably_as_csv(tmp_path: Path
     assert pd.read_parquet(tmp_path / "lists" / "list.parquet")["won_90d"][0] == 1 / 3
 
 
-def test_evaluate_ends_with_one_line_of_json(folder: Path, small: Path) -> None:
-    done = worked("evaluate", small, "--jobs", "1", "--cut", "2025-01-15T08:00:00Z", folder=folder)
+def test_evaluate_ends_with_one_line_of_json(small: Path, here: Here) -> None:
+    code, printed, _ = here("evaluate", small, "--jobs", "1", "--cut", "2025-01-15T08:00:00Z")
 
-    *table, last = done.stdout.splitlines()
+    assert code == 0
+    *table, last = printed.splitlines()
     told = json.loads(last)
     assert len(table) == 8 + len(told["stages"])
     assert table[1 + len(told["stages"])].startswith("at 2 contacts per owner and morning")
@@ -152,22 +156,27 @@ def test_evaluate_ends_with_one_line_of_json(folder: Path, small: Path) -> None:
     assert set(told["overall"]) >= {"log_loss", "base_log_loss", "mean_score", "base_rate", "log_loss_gain_low"}
 
 
-def test_promote_and_rollback_move_the_champion(folder: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_promote_and_rollback_move_the_champion(
+    folder: Path, small: Path, here: Here, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     enter(folder, monkeypatch)
     with connected() as client:
         source = client.get_model_version("leadscore", "1")
         client.create_model_version("leadscore", str(source.source), source.run_id)
 
-    done = worked("promote", small, "--jobs", "1", folder=folder)
-    assert "champion is version 2, was 1" in done.stderr
-    assert "kept: log loss: +0.0000" in done.stdout
-    assert "champion is version 1 again, was 2" in worked("rollback", folder=folder).stderr
+    code, printed, _ = here("promote", small, "--jobs", "1")
+    assert code == 0
+    assert "champion is version 2, was 1" in caplog.text
+    assert "kept: log loss: +0.0000" in printed
+    assert here("rollback")[0] == 0
+    assert "champion is version 1 again, was 2" in caplog.text
 
 
 def test_what_is_ingested_is_ranked_as_the_folder_is_and_a_second_time_changes_nothing(
     folder: Path, small: Path, here: Here
 ) -> None:
-    first = worked("ingest", small, folder=folder).stdout
+    _, first, _ = here("ingest", small)
     _, second, _ = here("ingest", small)
     for source in (small, "store"):
         assert here("rank", source, "--out", folder / f"{Path(source).name}.parquet")[0] == 0
@@ -184,9 +193,9 @@ def test_what_is_ingested_is_ranked_as_the_folder_is_and_a_second_time_changes_n
 def test_keys_are_created_listed_and_revoked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    key = worked("keys", "--create", "score,read", "--note", "CRM", folder=tmp_path).stdout.strip()
-    key_id, _, secret = key.partition(".")
     keys = partial(called, "keys", folder=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+    _, key, _ = keys("--create", "score,read", "--note", "CRM")
+    key_id, _, secret = key.strip().partition(".")
 
     code, listed, _ = keys()
     assert code == 0
@@ -216,8 +225,8 @@ def test_serve_refuses_what_it_should_not_be_told(tmp_path: Path, name: str, val
     assert "Traceback" not in done.stderr
 
 
-def test_simulate_writes_a_data_set_folder(folder: Path, tmp_path: Path) -> None:
-    worked("simulate", tmp_path / "data", "--leads", 50, folder=tmp_path)
+def test_simulate_writes_a_data_set_folder(tmp_path: Path, here: Here) -> None:
+    assert here("simulate", tmp_path / "data", "--leads", 50)[0] == 0
 
     assert (tmp_path / "data" / "funnel.toml").is_file()
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from leadscore.model import FunnelModel
     from leadscore.recalibration import Moved
 
+pytestmark = pytest.mark.integration
+
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 QUICK = """
 [horizon_days]

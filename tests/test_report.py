@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
     from leadscore.metrics import Judged
 
+pytestmark = pytest.mark.integration
+
 SECTIONS = ("first", "learnt", "figures", "charts", "drivers", "segments", "details", "again")
 HOSTILE = '<i a="1">&\'{{ 7 * 7 }}</i>'
 CLOSED_BY_THEMSELVES = {"meta", "link", "img", "path", "circle", "polyline", "br"}

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from leadscore.history import History
     from leadscore.store import Event, Ingested, Store
 
+pytestmark = pytest.mark.integration
+
 FUNNEL = """
 preset = "b2b"
 [time]

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from leadscore.store import Store
 
+pytestmark = pytest.mark.integration
+
 OPEN = "import sys; from leadscore.store import open_store; open_store(sys.argv[1])"
 
 
