@@ -339,6 +339,7 @@ def assert_same(some: list[dict[str, Any]], api: Running, model: FunnelModel, co
 QUIET = [HealthCheck.data_too_large, HealthCheck.too_slow, HealthCheck.large_base_example]
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @settings(deadline=None, max_examples=10, derandomize=True, suppress_health_check=QUIET)
 @given(some=leads(20))
 def test_same_leads_by_every_way(
@@ -352,6 +353,7 @@ def test_same_leads_by_every_way(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @settings(deadline=None, max_examples=50, suppress_health_check=QUIET)
 @given(some=leads(20))
 def test_a_thousand_leads_by_every_way(
@@ -509,6 +511,20 @@ def test_unclear_ids_are_refused_alone_and_together(api: Running, lead_ids: list
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda ids: api.post("/v1/scores", sent(ids)), [lead_ids, ["B"]] * 3))
     assert [answer.status_code for answer in answers] == [422, 200] * 3
+
+
+def test_the_same_values_written_differently_are_a_repeat(api: Running) -> None:
+    own = {"lead_id": f"repeat {next(numbers)}", "created_at": "2025-05-01T09:00:00Z"}
+    happened = {"lead_id": own["lead_id"], "occurred_at": "2025-06-01T09:00:00Z"}
+
+    def events(source: Any, employees: Any, kind: str, owner: Any) -> dict[str, Any]:
+        lead = own | {"type": "lead", "attributes": {"source": source, "employees": employees}}
+        touch = happened | {"type": "touch", "kind": kind, "direction": "in" if kind == "3" else "INBOUND"}
+        return {"events": [lead, touch, happened | {"type": "change", "attribute": "owner", "value": owner}]}
+
+    assert api.post("/v1/events", events(3, 1000, "3", "true")).json()["outcomes"] == ["new"] * 3
+    assert api.post("/v1/events", events("3.0", "1e3", "3.0", owner=True)).json()["outcomes"] == ["repeat"] * 3
+    assert api.post("/v1/events", events(4, 1000, "4", owner=False)).json()["outcomes"] == ["changed", "new", "new"]
 
 
 def test_stored_attributes_are_read_by_another_declaration(api: Running, model: FunnelModel) -> None:
