@@ -107,9 +107,9 @@ TIME_COLUMNS = {"created_at", "occurred_at"}
 COLUMNS = [
     ("leads", name) for name in ("lead_id", "created_at", "recorded_at", "do_not_score", "employees", "source")
 ] + [
-    *(("transitions", name) for name in ("occurred_at", "recorded_at", "stage")),
+    *(("transitions", name) for name in ("occurred_at", "recorded_at", "stage", "event_id")),
     *(("touches", name) for name in ("occurred_at", "recorded_at", "kind", "direction", "by", "value", "event_id")),
-    *(("changes", name) for name in ("occurred_at", "recorded_at", "attribute", "value")),
+    *(("changes", name) for name in ("occurred_at", "recorded_at", "attribute", "value", "event_id")),
 ]
 
 
@@ -148,12 +148,16 @@ def sent(draw: DrawFn, *, odd_columns: int) -> list[Record]:
 
 
 def tables_of(leads: list[Record]) -> dict[TableName, pa.Table]:
-    """The same contents as tables: a column of one type as it is, any other as text."""
+    """The same contents as tables: a column of one type as it is, any other as text; ids of events as of each lead."""
     found: dict[TableName, pa.Table] = {}
     for table in ("leads", *EVENTS):
         rows = leads
         if table != "leads":
-            rows = [event | {"lead_id": lead.get("lead_id")} for lead in leads for event in lead.get(table) or ()]
+            rows = [
+                event | {"lead_id": lead.get("lead_id"), "event_id": own_id(number, event.get("event_id"))}
+                for number, lead in enumerate(leads)
+                for event in lead.get(table) or ()
+            ]
         needed = [*REQUIRED[table], *(("employees", "source") if table == "leads" else ())]
         columns = {name: [row.get(name) for row in rows] for name in [*needed, *OPTIONAL[table]]}
         found[table] = pa.table(
@@ -164,6 +168,10 @@ def tables_of(leads: list[Record]) -> dict[TableName, pa.Table]:
             }
         )
     return found
+
+
+def own_id(lead: int, event_id: Any) -> str | None:
+    return f"{lead}:{text(event_id)}" if event_id not in {None, ""} else None
 
 
 def array(values: list[Any]) -> pa.Array:

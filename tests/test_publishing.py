@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from leadscore.store import (
     Retraction,
     Touch,
     Transition,
+    ingest,
     open_store,
     reading,
     records_of,
@@ -385,3 +387,36 @@ def test_an_empty_store_gives_an_empty_list(tmp_path: Path, model: FunnelModel, 
     store = open_store(f"sqlite:///{tmp_path / 'empty.db'}")
     assert published_as_of(store, model, history.known_until).leads == 0
     store.close()
+
+
+def test_a_lead_that_left_the_crm_is_listed_no_more(
+    company: Store, model: FunnelModel, small: Path, history: History, tmp_path: Path
+) -> None:
+    as_of = history.known_until
+    published_as_of(company, model, as_of)
+    gone = str(in_force(company).index[0])
+    export = shutil.copytree(small, tmp_path / "export")
+    for path in export.glob("*.csv"):
+        rows = path.read_text().splitlines()
+        path.write_text("\n".join(row for row in rows if not row.startswith(f"{gone},")) + "\n")
+
+    ingest(company, export, received_at=as_of, whole=True)
+
+    assert gone not in in_force(company).index
+    scored = after_events(company, model, Touch(gone, "call_out", as_of + 1), at=as_of + 1)
+    assert scored is not None
+    assert len(scored.listed) == 0
+    assert gone not in in_force(company).index
+    # A list that was begun before.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch, "read_numbered", lambda *_: whole_history(company, history))
+        published_as_of(company, model, as_of)
+    assert gone not in in_force(company).index
+    assert set(in_force(company).index) == set(rank(history, model)["lead_id"]) - {gone}
+
+
+def whole_history(store: Store, history: History) -> tuple[History, Any]:
+    """As `read_numbered` gave it before a lead left."""
+    with reading(store) as connection:
+        number = dict(connection.execute(sa.select(leads.c.lead_id, leads.c.lead)).tuples().all())
+    return history, np.array([number[each] for each in history.ids])

@@ -82,15 +82,17 @@ class Company:
         return build_history(check_tables(raw, funnel, BEGIN + DAYS * DAY), funnel)
 
     def _leads(self, rng: np.random.Generator, created: Int64s) -> pa.Table:
-        return pa.table({
-            "lead_id": _ids(np.arange(self.leads)),
-            "created_at": _times(created),
-            "employees": rng.integers(1, 500, self.leads),
-            "constant": np.full(self.leads, 7),
-            "missing": pa.nulls(self.leads, pa.float64()),
-            "source": rng.choice(["web", "fair", "partner"], self.leads),
-            "blank": pa.nulls(self.leads, pa.string()),
-        })
+        return pa.table(
+            {
+                "lead_id": _ids(np.arange(self.leads)),
+                "created_at": _times(created),
+                "employees": rng.integers(1, 500, self.leads),
+                "constant": np.full(self.leads, 7),
+                "missing": pa.nulls(self.leads, pa.float64()),
+                "source": rng.choice(["web", "fair", "partner"], self.leads),
+                "blank": pa.nulls(self.leads, pa.string()),
+            }
+        )
 
     def _touches(self, rng: np.random.Generator, created: Int64s, reached: Int64s) -> pa.Table:
         # Hardly anything is recorded of the later leads, so that the past is fuller than all time.
@@ -112,11 +114,13 @@ def _transitions(rng: np.random.Generator, created: Int64s, reached: Int64s) -> 
     occurred = created[lead] + step * 5 * DAY + rng.integers(0, 4 * DAY, len(lead))
     lost = np.flatnonzero((reached < len(STAGES) - 1) & (rng.random(len(created)) < 0.8))
     ends = created[lost] + (reached[lost] + 1) * 5 * DAY + rng.integers(0, 60 * DAY, len(lost))
-    return pa.table({
-        "lead_id": _ids(np.concatenate([lead, lost])),
-        "stage": np.concatenate([np.array(STAGES)[step], np.full(len(lost), "lost")]),
-        "occurred_at": _times(np.concatenate([occurred, ends])),
-    })
+    return pa.table(
+        {
+            "lead_id": _ids(np.concatenate([lead, lost])),
+            "stage": np.concatenate([np.array(STAGES)[step], np.full(len(lost), "lost")]),
+            "occurred_at": _times(np.concatenate([occurred, ends])),
+        }
+    )
 
 
 def _ids(leads: Int64s) -> pa.Array:

@@ -9,8 +9,9 @@ from leadscore.store.api_keys import SCOPES, Key, create_key, find_key, list_key
 from leadscore.store.connection import Store, answers, asking, open_store, reading, transaction
 from leadscore.store.erasure import Receipt, erase, erased_of, object_to_scoring, objecting_of, stayed_of
 from leadscore.store.events import Change, Event, Lead, Merge, Outcome, Retraction, Touch, Transition
-from leadscore.store.folder import Ingested, Loaded, ingest
+from leadscore.store.folder import ingest
 from leadscore.store.histories import read_numbered, read_store
+from leadscore.store.ingested import Ingested, Loaded
 from leadscore.store.lists import After, Wanted, list_page, listed_rows, published_run, run_of
 from leadscore.store.publication import begin_run, publish, stage, sweep
 from leadscore.store.records import records_of
