@@ -33,14 +33,7 @@ def main() -> None:
     as_of = began if asked.as_of is None else micros(asked.as_of)
     keep_from = began - int(asked.keep_days * DAY)
     done = publish_list(
-        store,
-        model,
-        str(version),
-        as_of,
-        keep_from=keep_from,
-        now=_now,
-        compiled_in=COMPILED,
-        stale_days=stale_days,
+        store, model, str(version), as_of, keep_from=keep_from, now=_now, compiled_in=COMPILED, stale_days=stale_days
     )
     store.close()
     steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in done.seconds.items())

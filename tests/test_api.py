@@ -105,7 +105,13 @@ def touch(lead_id: str, **more: Any) -> dict[str, Any]:
 
 def test_it_lives_and_can_score(api: Running) -> None:
     assert api.get("/healthz").json() == {"status": "alive"}
-    assert api.get("/readyz").json() == {"status": "ready", "model_version": "1", "model": "ok", "database": "ok"}
+    assert api.get("/readyz").json() == {
+        "status": "ready",
+        "model_version": "1",
+        "model": "ok",
+        "history": "ok",
+        "database": "ok",
+    }
     assert "leadscore_model_version 1.0" in api.get("/metrics").text
 
 
