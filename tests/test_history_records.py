@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -196,7 +197,8 @@ def text(value: Any) -> str | None:
 def outcome(read: Callable[[], Tables], funnel: Funnel) -> tuple[Problem, ...] | dict[str, Any]:
     """All arrays of the tables and of their history, as bytes; or what is wrong."""
     try:
-        tables = read()
+        # Warnings are about whole tables.
+        tables = replace(read(), warnings=())
         history = build_history(tables, funnel)
     except DataError as error:
         return error.problems

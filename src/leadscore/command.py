@@ -46,8 +46,6 @@ PROBABILITY_DIGITS = 4
 # Named where a data set folder is asked for, it is what the database holds.
 STORE = Path("store")
 
-log = logging.getLogger(__name__)
-
 
 def run(main: Callable[[], None]) -> None:
     """Run a script; an error of ours is one message on stderr and exit code 2."""
@@ -74,21 +72,9 @@ def data_set_arguments(description: str | None) -> argparse.ArgumentParser:
 
 
 def read(asked: argparse.Namespace) -> History:
-    """The history that the arguments name: a data set folder's, or that of the database.
-
-    What is odd about the data is logged.
-    """
-    history = _read_database(asked) if asked.data == STORE else _read_folder(asked)
-    for warning in history.warnings:
-        log.warning("%s", warning)
-    return history
-
-
-def _read_folder(asked: argparse.Namespace) -> History:
-    return read_history(asked.data, asked.known_until, quarantine=asked.quarantine)
-
-
-def _read_database(asked: argparse.Namespace) -> History:
+    """The history that the arguments name: a data set folder's, or that of the database."""
+    if asked.data != STORE:
+        return read_history(asked.data, asked.known_until, quarantine=asked.quarantine)
     store = open_store()
     try:
         if asked.known_until is None:

@@ -5,6 +5,7 @@ Features are read from a `Snapshot`, which `History.at` alone gives out.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from leadscore.config import FILE, read_funnel
@@ -24,8 +25,11 @@ from leadscore.history.snapshot import Snapshot
 from leadscore.history.vocabulary import MISSING, OTHER, Vocabulary, canonical_names, kinds_of, names_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
     from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "DAY",
@@ -43,6 +47,7 @@ __all__ = [
     "check_tables",
     "end_of_history",
     "kinds_of",
+    "log_warnings",
     "names_of",
     "read_history",
     "read_tables",
@@ -69,4 +74,12 @@ def read_history(folder: Path, known_until: datetime | None = None, *, quarantin
         Tables break rules of the data set folder.
     """
     funnel = read_funnel(folder / FILE)
-    return build_history(read_tables(folder, funnel, known_until=known_until, quarantine=quarantine), funnel)
+    history = build_history(read_tables(folder, funnel, known_until=known_until, quarantine=quarantine), funnel)
+    log_warnings(history.warnings)
+    return history
+
+
+def log_warnings(warnings: Iterable[str]) -> None:
+    """Log what is odd about data that was read all the same."""
+    for warning in warnings:
+        log.warning("%s", warning)

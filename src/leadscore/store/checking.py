@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from leadscore.history import log_warnings
 from leadscore.history.reading import Rules, end_of_history
 from leadscore.history.reading.canonical import as_text
 from leadscore.history.reading.faults import Faults
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from leadscore.history.line import Bools
     from leadscore.history.reading.check import Checked
     from leadscore.history.reading.source import Source
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +96,7 @@ def check_folder(
     reading.check_all(quarantine=quarantine)
     if quarantine:
         reading.set_aside(folder)
-    for warning in reading.warnings():
-        log.warning("%s", warning)
+    log_warnings(reading.warnings())
     if reading.ids is not None:
         incomplete = np.zeros(len(reading.ids.good), np.bool_)
         incomplete[reading.incomplete()] = True

@@ -14,7 +14,7 @@ import pyarrow.json
 import sqlalchemy as sa
 
 from leadscore.errors import SHOWN, DataError, Problem
-from leadscore.history import DAY, Rules, build_history
+from leadscore.history import DAY, Rules, build_history, log_warnings
 from leadscore.history.cores import on_all_cores
 from leadscore.history.late_start import late_start
 from leadscore.history.reading.canonical import cell_text
@@ -78,15 +78,21 @@ def read_store(
             tables, _ = _tables(row_reader(connection), some, until, chosen, connection.dialect.name)
             return build_history(tables, chosen)
     tables, _ = _read_all(store, chosen, until)
-    return build_history(tables, chosen)
+    return _built(tables, chosen)
 
 
 def read_numbered(store: Store, funnel: Funnel, known_until: int) -> tuple[History, Int64s]:
     """The recorded history of all leads as `read_store`, and the number of each in the store, shape (n_leads,)."""
     tables, number = _read_all(store, funnel, known_until)
     ids = pa.array(tables.leads.ids, pa.large_string())
-    history = build_history(tables, funnel)
+    history = _built(tables, funnel)
     return history, number[pc.index_in(pa.array(history.ids, pa.large_string()), ids).to_numpy()]
+
+
+def _built(tables: Tables, funnel: Funnel) -> History:
+    history = build_history(tables, funnel)
+    log_warnings(history.warnings)
+    return history
 
 
 def _read_all(store: Store, funnel: Funnel, known_until: int) -> tuple[Tables, Int64s]:

@@ -76,7 +76,7 @@ CAUSES: dict[str, Fold] = {
     "separators between digits": _without_grouping,
     "braces or hyphens in the id": _without_marks,
 }
-SEVERAL_IDS = "several ids in one field"
+SEVERAL_IDS = "several ids in one field, of which each needs a row"
 SEVERAL_CAUSES = "more than one difference in how the id is written"
 
 
