@@ -171,7 +171,7 @@ def _wrong_values() -> Iterator[Hostile]:
         ("a list in a list", {"touches": [[touch]]}, "leads.0.touches.0", "object"),
         ("true for a number", {"touches": [touch | {"value": True}]}, "touches.0.value", "number"),
         ("text for a number", {"touches": [touch | {"value": "12"}]}, "touches.0.value", "number"),
-        ("true for an attribute", {"attributes": {"employees": True}}, "leads.0.attributes.employees", ""),
+        ("true for an attribute", {"attributes": {"employees": True}}, "leads.employees", "must be a number"),
         ("an object for an attribute", {"attributes": {"source": {"$ne": MARK}}}, "leads.0.attributes.source", ""),
         ("text for a truth", {"do_not_score": "false"}, "leads.0.do_not_score", "boolean"),
         ("0 for a truth", {"do_not_score": 0}, "leads.0.do_not_score", "boolean"),

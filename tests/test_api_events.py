@@ -15,7 +15,7 @@ from leadscore.batch import publish_list
 from leadscore.config import parse_funnel
 from leadscore.history import DAY, Rules
 from leadscore.store import Change, Lead, Touch, Transition, create_key, reading, records_of, transaction
-from leadscore.store.schema import api_keys
+from leadscore.store.schema import api_keys, leads
 from tests.service import Clock, Running, running, settings_of
 from tests.stores import fresh_url
 
@@ -265,8 +265,10 @@ def test_what_is_sent_late_is_flagged_and_what_is_backfilled_is_marked(api: Runn
         [["backfilled"]] * 2,
     )
     assert sent(api, born | stated)["outcomes"] == ["repeat"]
+    with reading(api.service.store) as connection:
+        marked = connection.execute(sa.select(leads.c.backfilled).where(leads.c.lead_id == "old")).scalar_one()
     found = record(api, "old")
-    assert (found["recorded_at"], found["backfilled"]) == (NOW - 399 * DAY, True)
+    assert (found["recorded_at"], marked) == (NOW - 399 * DAY, True)
     assert [each["recorded_at"] for each in found["touches"]] == [NOW - DAY, NOW]
 
 

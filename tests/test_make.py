@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Those that are several words, and those that only say yes.
-NO_VALUES = {"ARGS", "QUARANTINE"}
+NO_VALUES = {"ARGS", "QUARANTINE", "WHOLE", "CONFIRM"}
 VALUES = {name: f'{name} it\'s "one" word; & *, (no more)' for name in sorted(make_variables() - NO_VALUES)}
 
 

@@ -9,6 +9,7 @@ from leadscore.api.attributes import unchanging, undeclared
 from leadscore.api.problems import refused_fields
 from leadscore.history import DAY, read_values
 from leadscore.history.line import MINUTE
+from leadscore.history.reading.canonical import cell_text
 from leadscore.history.reading.columns import DIRECTION_NAMES
 from leadscore.history.reading.faults import Effect
 from leadscore.history.reading.times import NO_TIME
@@ -119,7 +120,7 @@ def _rule(fault: Fault, value: Any) -> str:
     """The rule that a value breaks, and what to do about it."""
     if not fault.shown:
         return f"{fault.rule.must}. {fault.rule.fix}"
-    shown = str(value)[:SHOWN_CHARACTERS]
+    shown = (cell_text(value) or "")[:SHOWN_CHARACTERS]
     return f"{fault.rule.must}, not {shown!r}. {fault.rule.remedy((shown,))}"
 
 

@@ -20,7 +20,7 @@ from leadscore.history.late_start import late_start
 from leadscore.history.reading.canonical import cell_text
 from leadscore.history.reading.check import corrected_late
 from leadscore.history.reading.columns import encoded
-from leadscore.history.reading.faults import incomplete_leads
+from leadscore.history.reading.faults import Effect, incomplete_leads
 from leadscore.history.reading.future import all_far_ahead
 from leadscore.history.reading.parts import Part, joined, whole
 from leadscore.history.tables import STAYS, ChangeTable, Coded, LeadTable, Tables, TouchTable, TransitionTable
@@ -332,7 +332,7 @@ def _finite(values: Float64s) -> Float64s:
 
 def _read(table: str, reader: Any, name: str, column: pa.Array) -> Values:
     said = reader(name, column)
-    if faults := [fault for fault in said.faults if len(fault.rows)]:
+    if faults := [fault for fault in said.faults if len(fault.rows) and fault.effect != Effect.NOTHING]:
         fix = "Change the funnel back, or correct what is stored"
         raise DataError((Problem(table, name, f"{faults[0].rule.must} in the store", fix, len(faults[0].rows)),))
     values: Values = said.values
