@@ -160,11 +160,12 @@ def of_this_company(document: dict[str, Any], service: Running, key: str) -> dic
 
 @schemathesis.hook("before_call")
 def each_lead_once(context: Any, case: Any, kwargs: Any) -> None:
-    """What no schema can say: a lead is sent once to be scored, and is merged with another."""
+    """What no schema can say: a lead is sent once to be scored, was created by then, and is merged with another."""
     if case.meta is None or not case.meta.generation.mode.is_positive or not isinstance(case.body, dict):
         return
     for number, lead in enumerate(case.body.get("leads", ())):
         lead["lead_id"] = f"{number} {lead['lead_id']}"[:500]
+        lead["created_at"] = min(lead["created_at"], case.body.get("as_of") or lead["created_at"])
     for event in case.body.get("events", ()):
         if event.get("type") == "merge":
             event["into_lead_id"] = "+" + event["lead_id"][:499]

@@ -10,12 +10,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[1]
 STARTS_ONE = """
 import sys, psycopg
 from tests.postgres import server
-
-pytestmark = pytest.mark.integration
 with server() as url, psycopg.connect(url) as connection:
     print(url)
     print(connection.execute("SHOW data_directory").fetchone()[0], flush=True)

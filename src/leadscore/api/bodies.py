@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, with_config
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, with_config
 from typing_extensions import TypedDict
 
 MOST_LEADS, MOST_EVENTS, MOST_ROWS = 1_000, 10_000, 1_000
@@ -32,6 +32,13 @@ EventId = Annotated[
         "other contents replace what is stored."
     ),
 ]
+
+
+def _whole(number: object) -> object:
+    """A whole number as an integer: in JSON, 2.0 is one."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
 Version = Annotated[
     int,
     Field(
@@ -40,6 +47,7 @@ Version = Annotated[
         description="Number of these contents of the `event_id`: contents of a lower one than that stored replace "
         "nothing.",
     ),
+    BeforeValidator(_whole),
 ]
 RecordedAt = Annotated[
     Time | None,
