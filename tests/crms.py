@@ -351,8 +351,8 @@ class Salesforce(StandIn):
 
     def score(self) -> dict[str, Any]:
         _, target, said = self.written[-1]
-        assert target in {f"sobjects/Opportunity/{self.opportunity}", *(f"sobjects/Lead/{each}" for each in self.leads)}
-        assert target.startswith("sobjects/Opportunity") == (self.phase > 1)
+        targets = {f"sobjects/Lead/{each}" for each in self.leads if not self.is_converted(each)}
+        assert target in targets | {f"sobjects/Opportunity/{self.opportunity}"}
         return {name: said[f"Leadscore_{of}__c"] for name, of in NAMED.items()}
 
 

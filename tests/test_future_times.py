@@ -50,6 +50,7 @@ def test_a_folder_and_a_store_warn_of_times_far_ahead(folder: Path, caplog: pyte
     assert history.warnings == WARNED
     assert open_leads(history, history.known_until).steps.stage.tolist() == [1, 0]
     with opened(f"sqlite:///{folder / 'store.db'}") as store, caplog.at_level(logging.WARNING):
+        caplog.clear()
         ingest(store, folder, received_at=NOON)
         assert tuple(each.message for each in caplog.records) == WARNED
         assert read_store(store).warnings == WARNED
