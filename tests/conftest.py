@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from leadscore.backtest import learn_until
+from leadscore.examples import learning_examples
 from leadscore.history import read_history
+from leadscore.labels import reached
+from leadscore.model import FunnelModel
 from leadscore.simulate import simulate
 from leadscore.store import ingest
 from tests import postgres
@@ -28,10 +31,11 @@ from tests.stores import KINDS, fresh_url, opened
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
+    from leadscore.examples import Examples
     from leadscore.history import History
-    from leadscore.model import FunnelModel
     from leadscore.store import Store
 
+SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 # Seconds, not minutes: fewer examples and fewer trees than the settings that are served.
 QUICK = """
@@ -71,6 +75,29 @@ def small_history(small: Path) -> History:
 def small_model(small_history: History) -> FunnelModel:
     """A model that has learnt from all of it; not to be changed."""
     return learn_until(small_history, small_history.known_until, n_jobs=1)
+
+
+@pytest.fixture(scope="session")
+def sample_history() -> History:
+    """The history of the sample; not to be changed."""
+    return read_history(SAMPLE)
+
+
+@pytest.fixture(scope="session")
+def sample_examples(sample_history: History) -> Examples:
+    """Examples of a quarter of its leads."""
+    examples = learning_examples(sample_history)
+    return examples.of(examples.lead % 4 == 0)
+
+
+@pytest.fixture(scope="session")
+def sample_model(sample_history: History, sample_examples: Examples) -> FunnelModel:
+    """A model that has learnt from them, with few trees; not to be changed."""
+    quick = sample_history.funnel.lightgbm.model_copy(update={"max_rounds": 40, "rounds": 20})
+    funnel = sample_history.funnel.model_copy(update={"lightgbm": quick})
+    outcome = reached(sample_history, sample_examples.lead, sample_examples.as_of)
+    snapshot = sample_history.at(sample_examples.lead, sample_examples.as_of)
+    return FunnelModel(funnel).fit(snapshot, outcome, on_morning=sample_examples.on_morning)
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,8 @@ class StandIn:
 
     def owners(self) -> list[Move]:
         """The days of the owners of a lead, and their places in the alphabet."""
-        return [(-9, "a"), (1, "b")][: 2 if self.phase else 1]
+        owners: list[Move] = [(-9, "a"), (1, "b")]
+        return owners[: 2 if self.phase else 1]
 
     def moves(self, lead_id: str) -> list[Move]:
         """The stages that a lead has entered, by day; the entry stage is not one of them."""
@@ -516,7 +517,7 @@ class Odoo(StandIn):
     def _mail_message(self, domain: list[Any]) -> list[dict[str, Any]]:
         lead_id = str(domain[1][2])
         names = {"call": [2, "Call"], "meeting": [3, "Meeting"], "email": False}
-        rows = []
+        rows: list[tuple[Any, ...]] = []
         for row in self.activities(lead_id):
             kind = "notification" if row.kind != "email" else "email" if row.inbound else "email_outgoing"
             rows.append((row.number, row.day, row.recorded, kind, names[row.kind], []))

@@ -69,8 +69,9 @@ def touch(lead_id: str, name: str) -> dict[str, Any]:
     }
 
 
-def test_a_champion_is_swapped_fifty_times_under_load(
-    registry: Path, small: Path, small_model: FunnelModel, sqlite_url: str, clock: Clock
+@pytest.mark.parametrize("n_swaps", [8, pytest.param(50, marks=pytest.mark.slow)])
+def test_a_champion_is_swapped_under_load(  # noqa: PLR0917
+    registry: Path, small: Path, small_model: FunnelModel, sqlite_url: str, clock: Clock, n_swaps: int
 ) -> None:
     import mlflow  # noqa: PLC0415 - conftest sets its environment first
 
@@ -114,7 +115,7 @@ def test_a_champion_is_swapped_fifty_times_under_load(
         asking = [pool.submit(ask, api) for _ in range(4)]
         swaps = 0
         with connected() as client:
-            while swaps < 50:
+            while swaps < n_swaps:
                 next_version = 2 - swaps % 2
                 client.set_registered_model_alias("leadscore", CHAMPION, str(next_version))
                 until(partial(_serves, api, next_version))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,23 +13,24 @@ from scipy.special import logit
 
 from leadscore.baselines import BaseRate
 from leadscore.errors import ModelError
-from leadscore.examples import Examples, learning_examples
 from leadscore.explain import Reason, Reasons, changes, explain
 from leadscore.explain.grounds import Grounds
 from leadscore.explain.reasons import LEAST, MOST_REASONS, _chosen
 from leadscore.explain.wording import duration, noun_of, number, words_of
 from leadscore.features import Column, columns_of, matrix
 from leadscore.funnel import open_leads
-from leadscore.history import DAY, MISSING, OTHER, History, Snapshot, read_history
+from leadscore.history import DAY, MISSING, OTHER, History, Snapshot
 from leadscore.labels import reached
 from leadscore.model import FunnelModel, StageModel, load_model, save_model
 from leadscore.model.typical import Typical
 from tests.lines import column_names, features_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from leadscore.examples import Examples
     from leadscore.history.line import Bools, Float32s
 
-SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 STAGES = ("lead", "mql", "sql", "won")
 N_LATER = 5
 WIN = N_LATER - 1
@@ -38,26 +38,23 @@ NAN = float("nan")
 
 
 @pytest.fixture(scope="module")
-def history() -> History:
-    return read_history(SAMPLE)
+def history(sample_history: History) -> History:
+    return sample_history
 
 
 @pytest.fixture(scope="module")
-def examples(history: History) -> Examples:
-    every = learning_examples(history)
-    return every.of(every.lead % 4 == 0)
+def examples(sample_examples: Examples) -> Examples:
+    return sample_examples
+
+
+@pytest.fixture(scope="module")
+def model(sample_model: FunnelModel) -> FunnelModel:
+    return sample_model
 
 
 @pytest.fixture(scope="module")
 def outcome(history: History, examples: Examples) -> Float32s:
     return reached(history, examples.lead, examples.as_of)
-
-
-@pytest.fixture(scope="module")
-def model(history: History, examples: Examples, outcome: Float32s) -> FunnelModel:
-    quick = history.funnel.lightgbm.model_copy(update={"max_rounds": 40, "rounds": 30})
-    funnel = history.funnel.model_copy(update={"lightgbm": quick})
-    return FunnelModel(funnel).fit(history.at(examples.lead, examples.as_of), outcome, on_morning=examples.on_morning)
 
 
 @pytest.fixture(scope="module")

@@ -248,7 +248,7 @@ def problems(leads: Any, funnel: Funnel = FUNNELS["a zone"]) -> tuple[Problem, .
 
 
 @pytest.mark.parametrize("name", FUNNELS)
-@settings(deadline=None, max_examples=25, derandomize=True)
+@settings(deadline=None, max_examples=12, derandomize=True)
 @given(leads=sent(odd_columns=2))
 def test_records_are_read_and_refused_as_tables_are(name: str, leads: list[Record]) -> None:
     assert_read_alike(leads, FUNNELS[name])
@@ -264,7 +264,7 @@ def test_each_value_alone_is_read_as_in_a_table(table: str, name: str) -> None:
             assert_read_alike([record], FUNNELS["a zone"])
 
 
-@settings(deadline=None, max_examples=25, derandomize=True)
+@settings(deadline=None, max_examples=12, derandomize=True)
 @given(leads=sent(odd_columns=1))
 def test_many_times_are_read_as_few_are(leads: list[Record]) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -272,7 +272,7 @@ def test_many_times_are_read_as_few_are(leads: list[Record]) -> None:
         assert_read_alike(leads, FUNNELS["whole days"])
 
 
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(deadline=None, max_examples=20, derandomize=True)
 @given(leads=sent(odd_columns=0))
 def test_plain_records_never_become_tables(leads: list[Record]) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -281,7 +281,7 @@ def test_plain_records_never_become_tables(leads: list[Record]) -> None:
     assert isinstance(assert_read_alike(leads, FUNNELS["a zone"]), dict)
 
 
-@settings(deadline=None, max_examples=25, derandomize=True)
+@settings(deadline=None, max_examples=12, derandomize=True)
 @given(leads=sent(odd_columns=0))
 def test_a_lead_alone_has_the_events_that_it_has_among_others(leads: list[Record]) -> None:
     rules, funnel = Rules.of(FUNNELS["whole days"]), FUNNELS["whole days"]
@@ -423,7 +423,7 @@ NEARLY = st.from_regex(times.ISO, fullmatch=True) | st.datetimes(
 
 
 @pytest.mark.parametrize("name", CLOCKS)
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(deadline=None, max_examples=20, derandomize=True)
 @given(written=NEARLY, whole_days=st.booleans())
 def test_a_time_that_is_read_plainly_is_the_time_it_means(name: str, written: str, *, whole_days: bool) -> None:
     moment, fault = CLOCKS[name].moments(pa.array([written]), whole_days=whole_days)
@@ -448,7 +448,7 @@ READERS: dict[str, tuple[columns.Reader, SearchStrategy[Any]]] = {
 
 
 @pytest.mark.parametrize("name", READERS)
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(deadline=None, max_examples=20, derandomize=True)
 @given(more=st.data())
 def test_a_value_that_is_read_plainly_is_read_so_in_a_column(name: str, more: st.DataObject) -> None:
     reader, values = READERS[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,8 +14,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from leadscore.errors import ModelError, TrainingError
-from leadscore.examples import Examples, learning_examples
-from leadscore.history import DAY, History, read_history
+from leadscore.history import DAY, History
 from leadscore.labels import reached
 from leadscore.model import FunnelModel, funnel_model, load_model, save_model
 from leadscore.model.blocks import Blocks
@@ -23,26 +22,25 @@ from leadscore.model.grades import Grades
 from leadscore.model.manifest import MANIFEST, write_manifest
 from leadscore.model.stage import fit_calibration
 
-SAMPLE = Path(__file__).parents[1] / "data" / "sample"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from leadscore.examples import Examples
 
 
 @pytest.fixture(scope="module")
-def history() -> History:
-    return read_history(SAMPLE)
+def history(sample_history: History) -> History:
+    return sample_history
 
 
 @pytest.fixture(scope="module")
-def examples(history: History) -> Examples:
-    every = learning_examples(history)
-    return every.of(every.lead % 4 == 0)
+def examples(sample_examples: Examples) -> Examples:
+    return sample_examples
 
 
 @pytest.fixture(scope="module")
-def model(history: History, examples: Examples) -> FunnelModel:
-    quick = history.funnel.lightgbm.model_copy(update={"max_rounds": 40, "rounds": 20})
-    funnel = history.funnel.model_copy(update={"lightgbm": quick})
-    outcome = reached(history, examples.lead, examples.as_of)
-    return FunnelModel(funnel).fit(history.at(examples.lead, examples.as_of), outcome, on_morning=examples.on_morning)
+def model(sample_model: FunnelModel) -> FunnelModel:
+    return sample_model
 
 
 def test_parameters_are_untouched_and_learnt_state_ends_in_an_underscore(model: FunnelModel) -> None:

@@ -414,7 +414,9 @@ def test_the_gate_holds_a_recalibration_back_that_harms(
     assert not compare(history, candidate, model, n_jobs=1).passed
 
 
-@pytest.mark.parametrize("learnt", ["before the first morning judged", "after it"])
+@pytest.mark.parametrize(
+    "learnt", ["before the first morning judged", pytest.param("after it", marks=pytest.mark.slow)]
+)
 def test_the_trees_of_a_recalibrated_models_twin_are_those_of_its_origin(
     history: History, model: FunnelModel, monkeypatch: pytest.MonkeyPatch, learnt: str
 ) -> None:

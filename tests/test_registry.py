@@ -118,11 +118,10 @@ def artefacts(client: mlflow.MlflowClient, run_id: str, folder: str = "") -> set
     return found
 
 
-def test_the_first_candidate_is_champion_and_no_later_one(store: Path, trained: Trained, history: History) -> None:
-    first = log_training(trained, history, "small")
+def test_the_first_candidate_is_champion_and_no_later_one(one: Candidate, trained: Trained, history: History) -> None:
     second = log_training(trained, history, "small")
 
-    assert (first.version, first.is_champion) == (1, True)
+    assert (one.version, one.is_champion) == (1, True)
     assert (second.version, second.is_champion) == (2, False)
     assert champions() == {CHAMPION: 1}
 
@@ -406,6 +405,7 @@ def test_different_names_of_stages_stay_different() -> None:
     assert len({clean(name) for name in ("a b", "a/b", "a.b", "a_b")}) == 4
 
 
+@pytest.mark.slow
 def test_mlflow_serves_the_champion(one: Candidate, trained: Trained, history: History, records: pd.DataFrame) -> None:
     sent = records[records["lead_id"].isin(history.ids)].head(20)
     port = free_port()

@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from leadscore.errors import DataError
-from leadscore.examples import learning_examples
 from leadscore.explain import explain
-from leadscore.history import History, read_history
-from leadscore.labels import reached
-from leadscore.model import FunnelModel
 from leadscore.scoring import HANDOFF, REASONS, WIN, category_of, probability_columns, rank, score_records
+
+if TYPE_CHECKING:
+    from leadscore.history import History
+    from leadscore.model import FunnelModel
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 HOUR = 3_600_000_000
 
 
 @pytest.fixture(scope="module")
-def history() -> History:
-    return read_history(SAMPLE)
+def history(sample_history: History) -> History:
+    return sample_history
 
 
 @pytest.fixture(scope="module")
-def model(history: History) -> FunnelModel:
-    quick = history.funnel.lightgbm.model_copy(update={"max_rounds": 20, "rounds": 20})
-    funnel = history.funnel.model_copy(update={"lightgbm": quick})
-    examples = learning_examples(history)
-    examples = examples.of(examples.lead % 5 == 0)
-    outcome = reached(history, examples.lead, examples.as_of)
-    return FunnelModel(funnel).fit(history.at(examples.lead, examples.as_of), outcome)
+def model(sample_model: FunnelModel) -> FunnelModel:
+    return sample_model
 
 
 @pytest.fixture(scope="module")

@@ -255,6 +255,7 @@ def test_a_search_in_two_goes_finds_what_one_go_finds(
     assert len(runs("trial")) == 4
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_goes_on_and_does_not_count_the_trial_under_way(
     store: Path, small: Path, history: History, searched: tuple[Path, Tuned, list[Any]]
 ) -> None:
