@@ -332,6 +332,7 @@ except RegistryError as error:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_promote_at_once_leave_one_champion_and_one_former(three: None) -> None:
     rivals = [
         subprocess.Popen(

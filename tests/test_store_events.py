@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from leadscore.store import Event
 
 HOUR = 3_600_000_000
+# The slow one is as many as one request may hold.
+thousands = pytest.mark.parametrize("n_events", [2_000, pytest.param(8_000, marks=pytest.mark.slow)])
 
 
 def record(store: Store, lead_id: str) -> dict[str, Any]:
@@ -267,9 +269,10 @@ def test_texts_stay_texts(two: Store) -> None:
     assert (found["attributes"], found["touches"][0]["kind"]) == ({hostile: hostile}, hostile)
 
 
-def test_ten_thousand_events_at_once(two: Store) -> None:
-    many: list[Event] = [Touch("ab"[number % 2], "call", NOON + number) for number in range(8_000)]
-    back = [Retraction(str(number)) for number in range(2_000)]
+@thousands
+def test_thousands_of_events_at_once(two: Store, n_events: int) -> None:
+    many: list[Event] = [Touch("ab"[number % 2], "call", NOON + number) for number in range(n_events)]
+    back = [Retraction(str(number)) for number in range(n_events // 4)]
 
     assert set(outcomes(two, *many, *back)) == {"new"}
     assert set(outcomes(two, *many, *back)) == {"repeat"}
@@ -471,8 +474,9 @@ def test_stated_times_heal_what_was_sent_late(two: Store) -> None:
             assert connection.execute(counted).scalar_one() == (2 if table is touches else 1)
 
 
-def test_ten_thousand_corrections_at_once(two: Store) -> None:
-    many = [Touch("a", "call", NOON, value=number, event_id=str(number)) for number in range(10_000)]
+@thousands
+def test_thousands_of_corrections_at_once(two: Store, n_events: int) -> None:
+    many = [Touch("a", "call", NOON, value=number, event_id=str(number)) for number in range(n_events)]
     send(two, *many)
 
     again = [Touch("a", "mail", NOON, value=event.value, event_id=event.event_id) for event in many]
