@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -1062,3 +1063,23 @@ def test_any_mixture_of_rows_loses_nothing(
     aside = set_aside(mixed).get("touches", [])
     assert [int(row["row"]) for row in aside] == [place for place, (_, read) in enumerate(rows, 1) if read is not None]
     assert len(tables.touches.lead) == len([row for row, read in rows if read != ""])
+
+
+def test_no_thread_of_arrow_calls_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[bool, bool]] = []
+
+    arrow = pa.csv.open_csv
+
+    def open_csv(path: Path, **options: Any) -> Any:
+        calls_python = options["parse_options"].invalid_row_handler is not None
+        opened.append((options["read_options"].use_threads, calls_python))
+        return arrow(path, **options)
+
+    monkeypatch.setattr(pa.csv, "open_csv", open_csv)
+    path = tmp_path / "touches.csv"
+    path.write_text("lead_id,kind,occurred_at\nA,call,2024-03-04\nA,call\nB,call,2024-03-05\n")
+    source = text.CsvSource.open("touches", path, {})
+
+    assert pa.concat_tables(source.chunks(["lead_id"]))["lead_id"].to_pylist() == ["A", "B"]
+    assert opened == [(True, False), (False, True)]
+    assert [ragged.row for ragged in source.ragged] == [1]

@@ -101,40 +101,48 @@ class CsvSource:
         DataError
             A row is longer than a block.
         """
-        lost = 0
-
-        def skip(_: Any) -> str:
-            nonlocal lost
-            lost += 1
-            return "skip"
-
         try:
-            yield from _grouped(self._open(wanted, skip, threads=True))
+            yield from _grouped(self._batches(wanted))
         except pa.ArrowInvalid as error:
             raise refused(self.table, f"must be CSV, {self.path.name} is not: {error}", SAVE) from None
-        if lost and not self.ragged:
-            self._number_ragged(wanted[:1])
 
     def row_numbers(self, rows: Int64s) -> Int64s:
         """Numbers from 1 of rows below the header, of their places among the rows that `chunks` gives."""
         before = np.array([ragged.row - place for place, ragged in enumerate(self.ragged)], np.int64)
         return rows + np.searchsorted(before, rows, side="right") + 1
 
-    def _number_ragged(self, wanted: Sequence[str]) -> None:
-        # Arrow counts rows only where it reads them one block after the other.
+    def _batches(self, wanted: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Blocks of rows, read by several threads up to the first ragged row, and by one from then on."""
+        n_read = 0
+        try:
+            for batch in self._open(wanted):
+                yield batch
+                n_read += len(batch)
+        except pa.ArrowInvalid:
+            # Reading it again raises the error again, unless it was a ragged row.
+            yield from self._around_ragged(wanted, n_read)
+
+    def _around_ragged(self, wanted: Sequence[str], n_read: int) -> Iterator[pa.RecordBatch]:
+        """The rows after the first ``n_read``; ragged ones are noted and left out."""
+        self.ragged.clear()
+
+        # Arrow numbers rows only where one thread reads. And no other thread may call Python: one that does while the
+        # process exits is stopped inside Arrow's code, and that aborts the process ("terminate called without an
+        # active exception").
         def note(row: Any) -> str:
             self.ragged.append(Ragged(row.number - 2, row.text))
             return "skip"
 
-        for _ in self._open(wanted, note, threads=False):
-            pass
+        for batch in self._open(wanted, note):
+            yield batch[n_read:]
+            n_read = max(n_read - len(batch), 0)
 
-    def _open(self, wanted: Sequence[str], on_ragged: Any, *, threads: bool) -> pa.csv.CSVStreamingReader:
+    def _open(self, wanted: Sequence[str], on_ragged: Any = None) -> pa.csv.CSVStreamingReader:
         code = pa.dictionary(pa.int32(), pa.string())
         few = {self.renamed.get(name, name) for name in FEW}
         return pa.csv.open_csv(
             self.path,
-            read_options=pa.csv.ReadOptions(use_threads=threads, block_size=BLOCK),
+            read_options=pa.csv.ReadOptions(use_threads=on_ragged is None, block_size=BLOCK),
             parse_options=pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=on_ragged),
             convert_options=pa.csv.ConvertOptions(
                 column_types={name: code if name in few else pa.string() for name in wanted},
