@@ -43,7 +43,7 @@ Version = Annotated[
     int,
     Field(
         ge=0,
-        le=2**63 - 1,
+        le=2**53 - 1,  # the largest that every JSON parser keeps
         description="Number of these contents of the `event_id`: contents of a lower one than that stored replace "
         "nothing.",
     ),
