@@ -237,16 +237,17 @@ def enter(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("LEADSCORE_MODEL", "leadscore")
 
 
+# Fixtures that bring MLflow, which the service needs too, or take seconds to fit.
+SLOW_FIXTURES = {"empty_store", "sample_model"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if _needs_a_server(item):
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())) or _needs_postgresql(item):
             item.add_marker("integration")
 
 
-def _needs_a_server(item: pytest.Item) -> bool:
-    """Whether a fixture of a test brings MLflow, which the service needs too, or PostgreSQL."""
-    if "empty_store" in getattr(item, "fixturenames", ()):
-        return True
+def _needs_postgresql(item: pytest.Item) -> bool:
     called_with = getattr(item, "callspec", None)
     return called_with is not None and "postgresql" in map(str, called_with.params.values())
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[1]
 FIT = "src/leadscore/model/lightgbm_fit.py"
 LAYOUT = {"force_col_wise", "force_row_wise", "enable_bundle", "is_enable_sparse", "enable_sparse"}

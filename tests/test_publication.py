@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     from leadscore.store import Store
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[1]
 DAY = 86_400_000_000
 N_LEADS = 60

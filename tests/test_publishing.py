@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from leadscore.publishing import Rescored
     from leadscore.store import Event, Store
 
+pytestmark = pytest.mark.integration
+
 VERSION = "7"
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from leadscore.history import History
     from leadscore.store import Ingested, Store
 
+pytestmark = pytest.mark.integration
+
 
 def assert_lists_equal(store: Store, folder: Path) -> None:
     """The open leads of a store are those of a folder, and a model would see the same bits."""
