@@ -26,10 +26,10 @@ router = APIRouter(route_class=Guarded)
 async def show_model(request: Request) -> JSON:
     """The model in service: what it has learnt from, what it predicts, how good it is, and what to know of it."""
     service = service_of(request)
-    return JSON(_told(service.served(), service.now()) | {"trouble": service.champion.trouble or None})
+    return JSON(_model_info(service.served(), service.now()) | {"trouble": service.champion.trouble or None})
 
 
-def _told(served: Served, now: int) -> dict[str, Any]:
+def _model_info(served: Served, now: int) -> dict[str, Any]:
     model, about = served.model, served.about
     return {
         "model_version": str(served.version),

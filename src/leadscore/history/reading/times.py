@@ -134,7 +134,7 @@ class Clock:
         """
         if whole_days:
             return self._days(*_with_wall(column))
-        return self._understood(*_as_written(column))
+        return self._checked(*_as_written(column))
 
     def times_of_day(self, column: pa.Array, *, whole_days: bool = False) -> TimesOfDay:
         """How many values have a time of day, and of how many it is midnight.
@@ -182,7 +182,7 @@ class Clock:
                 if whole_days:
                     moment, fault = self._days(moment, kind, np.array([_wall(value) for value in values], np.int64))
                 else:
-                    moment, fault = self._understood(moment, kind)
+                    moment, fault = self._checked(moment, kind)
         except (ValueError, TypeError):
             raise NotPlain from None
         if not required:
@@ -192,7 +192,7 @@ class Clock:
             raise NotPlain
         return moment
 
-    def _understood(self, moment: Int64s, kind: Int8s) -> tuple[Int64s, Int8s]:
+    def _checked(self, moment: Int64s, kind: Int8s) -> tuple[Int64s, Int8s]:
         fault = np.zeros(len(kind), np.int8)
         if (lowest := kind.min(initial=ZONED)) <= UNREADABLE:
             fault[kind <= UNREADABLE] = kind[kind <= UNREADABLE] + 1
