@@ -94,6 +94,9 @@ olist: .venv/.installed ## Olist's marketing funnel in folder OLIST: prepare, tr
 	$(PY) data/olist/prepare.py $(call quoted,$(OLIST)) build/olist
 	$(PY) -m benchmarks.bench_olist build/olist
 
+# Dozens of processes would each compile the whole package.
+test test-fast test-slow: export PYTHONDONTWRITEBYTECODE :=
+
 test: .venv/.dev ## every test that does not take minutes
 	$(PY) -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 

@@ -71,7 +71,9 @@ def _running(*settings: str) -> Iterator[str]:
         programs, user = _programs(folder)
         port = _free_port()
         ours = (f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=100")
-        options = " ".join(f"-c {each}" for each in (*ours, *settings))
+        # In its own folder, which is removed whichever way it ends.
+        shared_memory = "dynamic_shared_memory_type=mmap"
+        options = " ".join(f"-c {each}" for each in (*ours, shared_memory, *settings))
         cluster = ("--username=leadscore", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync")
         _run(folder, user, programs / "initdb", *cluster)
         _run(folder, user, programs / "pg_ctl", "start", "--wait", f"--log={folder / 'log'}", f"--options={options}")
