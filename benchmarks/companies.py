@@ -31,14 +31,14 @@ max_rounds = 200
 LEAK = "finance_note"
 
 
-def company(folder: Path, leads: int, seed: int, *, leak: bool = False) -> History:
+def company(folder: Path, leads: int, seed: int, *, leak: bool = False, settings: str = SETTINGS) -> History:
     """A simulated company; with ``leak``, an attribute of its leads that was filled in when they were qualified."""
     simulate(folder, leads=leads, seed=seed, truth_from=None)
-    settings = (folder / "funnel.toml").read_text(encoding="utf-8")
+    funnel = (folder / "funnel.toml").read_text(encoding="utf-8")
     if leak:
         _plant(folder)
-        settings = settings.replace('numbers = ["employees"]', f'numbers = ["employees", "{LEAK}"]')
-    (folder / "funnel.toml").write_text(settings + SETTINGS, encoding="utf-8")
+        funnel = funnel.replace('numbers = ["employees"]', f'numbers = ["employees", "{LEAK}"]')
+    (folder / "funnel.toml").write_text(funnel + settings, encoding="utf-8")
     return read_history(folder)
 
 

@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 LEADS = 1_000
+FEW_TREES = """
+[judging]
+cuts = 2
+mornings_every_days = 14
+resamples = 100
+
+[lightgbm]
+rounds = 40
+max_rounds = 80
+"""
 
 
 def found(history: History) -> Findings:
@@ -34,7 +44,7 @@ def found(history: History) -> Findings:
 
 
 def test_a_column_that_was_filled_in_afterwards_is_named(tmp_path: Path) -> None:
-    leaks = found(company(tmp_path / "company", LEADS, seed=1, leak=True)).leaks
+    leaks = found(company(tmp_path / "company", LEADS, seed=1, leak=True, settings=FEW_TREES)).leaks
 
     assert {each.column for each in leaks} == {LEAK}
     assert "check that it is known at the time" in str(leaks[0])
@@ -42,7 +52,7 @@ def test_a_column_that_was_filled_in_afterwards_is_named(tmp_path: Path) -> None
 
 
 def test_outcomes_that_depend_on_nothing_have_no_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    history = company(tmp_path / "company", LEADS, seed=1)
+    history = company(tmp_path / "company", LEADS, seed=1, settings=FEW_TREES)
     monkeypatch.setattr(judging, "reached", shuffled)
 
     shown = found(history)
@@ -53,7 +63,7 @@ def test_outcomes_that_depend_on_nothing_have_no_signal(tmp_path: Path, monkeypa
 
 
 def test_a_company_whose_records_are_in_order_has_neither(tmp_path: Path) -> None:
-    shown = found(company(tmp_path / "company", LEADS, seed=1))
+    shown = found(company(tmp_path / "company", LEADS, seed=1, settings=FEW_TREES))
 
     # So few leads are won that the win may show nothing yet.
     assert set(shown.no_signal) <= {"won"}
