@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     Sent = dict[str, dict[str, Any]]
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def clock(small_history: History) -> Clock:

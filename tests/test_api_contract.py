@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from leadscore.history import History
     from leadscore.model import FunnelModel
 
+pytestmark = pytest.mark.integration
+
 
 TIME = "^202[2-4]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$"
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from leadscore.history import History
     from leadscore.model import FunnelModel
 
+pytestmark = pytest.mark.integration
+
 TIMES = 25
 QUICK = {"champion_seconds": 0.02}
 KIND = "sent by a test"

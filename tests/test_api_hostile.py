@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from leadscore.history import History
     from leadscore.model import FunnelModel
 
+pytestmark = pytest.mark.integration
+
 CASES = list(hostile.corpus())
 # How the service is made is no caller's business.
 INTERNAL = re.compile(

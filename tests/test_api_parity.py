@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from leadscore.model import FunnelModel
 
+pytestmark = pytest.mark.integration
+
 LEADS, N = 2_800, 1_000
 TOUCH = {"kind": "meeting", "direction": "inbound", "occurred_at": "2025-07-01T08:30:00Z"}
 AT = "2025-07-01T09:00:00Z"

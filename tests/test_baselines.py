@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from leadscore.history import Snapshot
     from leadscore.history.line import Float32s, Float64s
 
+pytestmark = pytest.mark.integration
+
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 NEW, QUALIFIED, PROPOSAL, WON = range(4)
 BE, FR, UNSEEN = range(3)

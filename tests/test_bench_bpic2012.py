@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from leadscore.backtest import Backtest
 
+pytestmark = pytest.mark.integration
+
 QUICK = "\n[lightgbm]\nrounds = 10\nmax_rounds = 20\nearly_stopping_rounds = 5\n"
 ZONE = ZoneInfo("Europe/Amsterdam")
 BEGIN, END = date(2011, 10, 1), date(2012, 3, 5)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     Event = tuple[str, str, str]  # activity, time, who
 
+pytestmark = pytest.mark.integration
+
 ENDS = ("O_ACCEPTED", "O_DECLINED", "O_CANCELLED")
 
 

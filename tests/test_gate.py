@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from leadscore.metrics import Judged
     from leadscore.model import FunnelModel
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def history(small: Path) -> History:

@@ -254,6 +254,7 @@ def test_records_are_read_and_refused_as_tables_are(name: str, leads: list[Recor
     assert_read_alike(leads, FUNNELS[name])
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("table", "name"), COLUMNS)
 def test_each_value_alone_is_read_as_in_a_table(table: str, name: str) -> None:
     for of in {"value": ["value", "amount", "owner"]}.get(name, ["time" if name in TIME_COLUMNS else name]):

@@ -50,6 +50,7 @@ def day_end(local: datetime, zone: str) -> int:
     return micros(following) - 1
 
 
+@pytest.mark.integration
 @settings(deadline=None, max_examples=80)
 @given(
     rows=st.lists(st.builds(lambda local, zone: local.replace(tzinfo=zone), LOCAL, OFFSETS), min_size=1, max_size=8),

@@ -100,6 +100,7 @@ def test_a_later_stage_with_no_longer_a_horizon_is_never_likelier(model: FunnelM
     assert np.array_equal(longer._ordered(raw.copy()), raw, equal_nan=True)
 
 
+@pytest.mark.integration
 def test_too_few_outcomes_are_served_the_base_rate(history: History, examples: Examples) -> None:
     funnel = history.funnel.model_copy(
         update={

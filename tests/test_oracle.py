@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from leadscore.history.tables import Tables
     from tests.lines import Examples
 
+pytestmark = pytest.mark.integration
+
 SEEDS = range(4)
 WINDOWS = FUNNEL.features.windows_days
 WIN, LOST = len(FUNNEL.stages) - 1, len(FUNNEL.stages)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from leadscore.metrics import Judged
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def history(small: Path) -> History:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from leadscore.history import History
     from leadscore.model import FunnelModel
 
+pytestmark = pytest.mark.integration
+
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 HOUR = 3_600_000_000
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from leadscore.history import History
     from leadscore.model import FunnelModel
 
+pytestmark = pytest.mark.integration
+
 NAME = "leadscore"
 
 

@@ -21,6 +21,8 @@ from leadscore.simulate.columns import TABLES
 if TYPE_CHECKING:
     from leadscore.simulate.crm import Floats, Int64s
 
+pytestmark = pytest.mark.integration
+
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 FILES = ["README.md", "funnel.toml", *(f"{name}.csv" for name in TABLES)]
 TARGETS = list(crm.FUNNEL.later_stages)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from leadscore.history.line import Float64s
     from leadscore.model import FunnelModel
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.slow
 def test_later_data_recover_most_of_the_way_from_base_rate_to_truth(tmp_path: Path) -> None:
