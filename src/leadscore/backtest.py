@@ -67,9 +67,12 @@ def backtest(history: History, cuts: Sequence[int], n_jobs: int, examples: Examp
     """
     examples = learning_examples(history) if examples is None else examples
     to_judge = judging_examples(history, cuts[0])
-    models, parts = [], []
+    models: list[FunnelModel] = []
+    parts = []
     for cut, end in zip(cuts, (*cuts[1:], history.known_until + 1), strict=True):
-        models.append(learn_until(history, cut, n_jobs, examples))
+        # As many trees as at the first cut: to find their number anew at each takes longer and changes little.
+        first = models[0] if models else None
+        models.append(learn_until(history, cut, n_jobs, examples, explained=False, as_many_as=first))
         mornings = to_judge.of((to_judge.as_of >= cut) & (to_judge.as_of < end))
         parts.append(judge(history, models[-1], mornings))
     judged = Judged.joined(parts)
@@ -78,8 +81,21 @@ def backtest(history: History, cuts: Sequence[int], n_jobs: int, examples: Examp
     return Backtest(tuple(cuts), tuple(models), judged, examples)
 
 
-def learn_until(history: History, cut: int, n_jobs: int, examples: Examples | None = None) -> FunnelModel:
+def learn_until(
+    history: History,
+    cut: int,
+    n_jobs: int,
+    examples: Examples | None = None,
+    *,
+    explained: bool = True,
+    as_many_as: FunnelModel | None = None,
+) -> FunnelModel:
     """A model that has learnt from labels that ended by ``cut``, and from nothing else.
+
+    Parameters
+    ----------
+    explained, as_many_as
+        As for `FunnelModel.fit`.
 
     Raises
     ------
@@ -90,14 +106,23 @@ def learn_until(history: History, cut: int, n_jobs: int, examples: Examples | No
     examples = examples.of(examples.as_of <= cut)
     outcome = known_by(reached(history, examples.lead, examples.as_of), examples.as_of, history.funnel, cut)
     log.info("learning from %d examples known by the cut", np.count_nonzero(~np.isnan(outcome).all(axis=1)))
-    return learn(history, examples, outcome, n_jobs)
+    return learn(history, examples, outcome, n_jobs, explained=explained, as_many_as=as_many_as)
 
 
-def learn(history: History, examples: Examples, outcome: Float32s, n_jobs: int) -> FunnelModel:
+def learn(
+    history: History,
+    examples: Examples,
+    outcome: Float32s,
+    n_jobs: int,
+    *,
+    explained: bool = True,
+    as_many_as: FunnelModel | None = None,
+) -> FunnelModel:
     """A model that has learnt the outcomes of examples, those that are not NaN."""
     snapshot = history.at(examples.lead, examples.as_of)
     weight = examples.weights(history.funnel.examples.first_weight)
-    return FunnelModel(history.funnel, n_jobs).fit(snapshot, outcome, weight, examples.on_morning)
+    model = FunnelModel(history.funnel, n_jobs)
+    return model.fit(snapshot, outcome, weight, examples.on_morning, explained=explained, as_many_as=as_many_as)
 
 
 def judge(history: History, model: FunnelModel, examples: Examples) -> Judged:

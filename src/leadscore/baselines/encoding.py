@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Floats = TypeVar("Floats", Float32s, Float64s)
 
+# Numbers are scaled by about so many examples, spread evenly over all.
+SCALED_EXAMPLES = 20_000
 # Beyond this a number is taken as its logarithm: more skewed than half a bell.
 SKEWED = 1.0
 
@@ -56,7 +58,8 @@ class Encoding:
         n_codes : sequence of int, shape (n_columns,)
             How many codes each category has; 0 for a number.
         """
-        scales = {place: _scale(X[:, place]) for place, n in enumerate(n_codes) if not n}
+        spread = X[:: max(1, len(X) // SCALED_EXAMPLES)]
+        scales = {place: _scale(spread[:, place]) for place, n in enumerate(n_codes) if not n}
         numbers = [place for place, (_, _, _, deviation) in scales.items() if deviation > 0]
         logged, median, mean, deviation = (np.array([scales[place][part] for place in numbers]) for part in range(4))
         return cls(

@@ -93,7 +93,14 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         self.n_jobs = n_jobs
 
     def fit(
-        self, X: Snapshot, y: Float32s, sample_weight: Float64s | None = None, on_morning: Bools | None = None
+        self,
+        X: Snapshot,
+        y: Float32s,
+        sample_weight: Float64s | None = None,
+        on_morning: Bools | None = None,
+        *,
+        explained: bool = True,
+        as_many_as: FunnelModel | None = None,
     ) -> Self:
         """Learn from examples.
 
@@ -107,6 +114,12 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
             How much each example counts when trees are grown; 1 by default.
         on_morning : ndarray of bool, shape (n_examples,), optional
             Which examples base rates are taken from; all by default.
+        explained : bool, default True
+            Whether to learn what reasons and grades need, too. Without it `typical_` and `grades_` are not set:
+            enough for a model whose probabilities are only judged, which are the same.
+        as_many_as : FunnelModel, optional
+            A model of the same funnel that has learnt from earlier time, whose numbers of trees are taken over; by
+            default they are found on later blocks of the examples.
 
         Raises
         ------
@@ -125,17 +138,18 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         self.vocabulary_ = fit_vocabulary(X, self.funnel.features.min_category_leads)
         self.trained_until_ = self.grown_until_ = self._last_label_end(X.as_of, y)
         self.recalibrated_ = False
-        learning = self._learning(X, y, weight)
-        self.typical_ = Typical.of(learning.X, y, X.steps.stage, counted[learnt], self.columns_)
+        learning = self._learning(X, y, weight, explained=explained, as_many_as=as_many_as)
         stages = []
         with progress("learning", "stages", y.shape[1]) as bar:
             for stage in learning.models():
                 stages.append(stage)
                 bar.update()
         self.stages_ = tuple(stages)
-        rows = np.flatnonzero(counted[learnt])
-        rows = rows[:: max(1, len(rows) // GRADED_EXAMPLES)]
-        self.grades_ = self.graded(X[rows], self._probabilities(X[rows], learning.X[rows]))
+        if explained:
+            self.typical_ = Typical.of(learning.X, y, X.steps.stage, counted[learnt], self.columns_)
+            rows = np.flatnonzero(counted[learnt])
+            rows = rows[:: max(1, len(rows) // GRADED_EXAMPLES)]
+            self.grades_ = self.graded(X[rows], self._probabilities(X[rows], learning.X[rows]))
         return self
 
     def graded(self, X: Snapshot, probability: Float64s) -> Grades:
@@ -160,7 +174,15 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         end = as_of[:, None] + np.array(self.funnel.horizons) * DAY
         return int(end[~np.isnan(y)].max())
 
-    def _learning(self, X: Snapshot, y: Float32s, weight: Float64s) -> Learning:
+    def _learning(
+        self,
+        X: Snapshot,
+        y: Float32s,
+        weight: Float64s,
+        *,
+        explained: bool,
+        as_many_as: FunnelModel | None,
+    ) -> Learning:
         features = matrix(self.features_, X.coded(self.vocabulary_), self.n_jobs)
         names = [column.name for column in self.columns_]
         binned = data_set(
@@ -169,7 +191,19 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
             tree_settings(self.funnel.lightgbm, self.n_jobs),
             categories=[place for place, column in enumerate(self.columns_) if column.names],
         )
-        return Learning(self.funnel, binned, features, names.index("stage"), y, X.lead, X.as_of, weight, self.n_jobs)
+        return Learning(
+            self.funnel,
+            binned,
+            features,
+            names.index("stage"),
+            y,
+            X.lead,
+            X.as_of,
+            weight,
+            self.n_jobs,
+            explained=explained,
+            as_many_as=() if as_many_as is None else as_many_as.stages_,
+        )
 
     @cached_property
     def features_(self) -> tuple[Feature, ...]:

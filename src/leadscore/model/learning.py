@@ -19,7 +19,7 @@ from leadscore.model.trees import Narrowed, booster_of, narrowed, trees_of, with
 from leadscore.model.withheld import withheld
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from leadscore.config import Funnel
     from leadscore.history.line import Bools, Float32s, Float64s, Int64s
@@ -61,6 +61,10 @@ class Learning:
         How much each counts when trees are grown.
     n_jobs : int
         Threads. They change no bit of a model.
+    explained : bool
+        Whether the trees are to say how many examples come to each leaf, which reasons need.
+    as_many_as : sequence of StageModel
+        Stages learnt earlier whose numbers of trees are taken over where they were found; empty to find all.
     """
 
     funnel: Funnel
@@ -72,6 +76,8 @@ class Learning:
     as_of: Int64s
     weight: Float64s
     n_jobs: int
+    explained: bool
+    as_many_as: Sequence[StageModel] = ()
 
     def models(self) -> Iterator[StageModel]:
         """What is learnt of each later stage, in order, as it is learnt.
@@ -109,7 +115,9 @@ class Learning:
         found = np.array([self._enough(blocks.a, place) and self._enough(blocks.b, place) for place in places])
         trial, rounds = None, settings.rounds
         if found.any():
-            trial = together.grown(blocks.a & found, settings.max_rounds, until=blocks.b & found)
+            known = max((each.shared_rounds for each in self.as_many_as if each.rounds_found), default=None)
+            until = blocks.b & found if known is None else None
+            trial = together.grown(blocks.a & found, settings.max_rounds if known is None else known, until)
             rounds = trial.rounds
         return _Shared(blocks, trial, together.grown(~np.isnan(outcome), rounds))
 
@@ -118,7 +126,7 @@ class Learning:
             return counted
         known = ~np.isnan(self.outcome[:, place])
         # What is left for trees of its own is what sets a stage apart from the others.
-        own_rounds = self.funnel.lightgbm.own_rounds if shared.final.n_learnt > 1 else 0
+        own_rounds = self._own_rounds(place) if shared.final.n_learnt > 1 else 0
         slope, intercept, found = 1.0, 0.0, False
         if shared.trial is not None and shared.trial.learnt(place):
             trial, own_rounds = self._tried(place, shared.trial, shared.blocks)
@@ -128,13 +136,22 @@ class Learning:
         booster = self._with_own(place, self._narrowed(place, shared.final), known, own_rounds)
         return replace(
             counted,
-            booster=with_counts(booster, self.X[known]),
+            booster=with_counts(booster, self.X[known]) if self.explained else booster,
             slope=slope,
             intercept=intercept,
             rounds=booster.num_trees(),
+            shared_rounds=shared.final.rounds,
             own_rounds=own_rounds,
             rounds_found=found,
         )
+
+    def _known(self, place: int) -> bool:
+        """Whether the stage's number of trees is taken over."""
+        return bool(self.as_many_as) and self.as_many_as[place].rounds_found
+
+    def _own_rounds(self, place: int) -> int:
+        """How many trees of its own a stage grows where no later block tells."""
+        return self.as_many_as[place].own_rounds if self._known(place) else self.funnel.lightgbm.own_rounds
 
     def _enough(self, block: Bools, place: int) -> bool:
         outcome, rows = self.outcome[:, place], block[:, place]
@@ -152,6 +169,9 @@ class Learning:
         shared = self._narrowed(place, trial)
         if trial.n_learnt == 1:
             return shared, 0
+        if self._known(place):
+            rounds = self._own_rounds(place)
+            return self._with_own(place, shared, blocks.a[:, place], rounds), rounds
         later = blocks.b[:, place]
         own = self._own(place, shared, blocks.a[:, place], self.funnel.lightgbm.max_rounds, later)
         margin = margin_of(shared, self.X[later], 1)

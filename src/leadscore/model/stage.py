@@ -26,9 +26,10 @@ class StageModel:
     slope, intercept : float
         The probability is ``expit(slope * margin + intercept)``; the slope is positive, so order never changes.
     rounds : int
-        Trees grown for all stages together, and then for this one alone.
-    own_rounds : int
-        How many of them were grown for this stage alone.
+        Trees in the booster.
+    shared_rounds, own_rounds : int
+        Trees grown for all stages together, of which those that say nothing of this one are left out, and then for
+        this one alone.
     rounds_found : bool
         Whether their numbers were found on a later block of time, rather than set.
     no_signal : bool
@@ -43,6 +44,7 @@ class StageModel:
     slope: float = 1.0
     intercept: float = 0.0
     rounds: int = 0
+    shared_rounds: int = 0
     own_rounds: int = 0
     rounds_found: bool = False
     no_signal: bool = False

@@ -135,6 +135,7 @@ def _described(model: FunnelModel) -> dict[str, Any]:
                 "slope": stage.slope,
                 "intercept": stage.intercept,
                 "rounds": stage.rounds,
+                "shared_rounds": stage.shared_rounds,
                 "own_rounds": stage.own_rounds,
                 "rounds_found": stage.rounds_found,
                 "no_signal": stage.no_signal,
