@@ -176,6 +176,19 @@ def test_the_store_says_what_the_folder_says(database: Store, tmp_path: Path, ca
     assert caplog.messages.count(stored.warnings[0]) == 2  # the store's and the folder's
 
 
+def test_a_lead_that_comes_after_its_bad_transition_is_incomplete(database: Store, tmp_path: Path) -> None:
+    folder = written(tmp_path / "set", transitions=LOST)
+    all_leads = TABLES["leads"]
+    (folder / "leads.csv").write_text("".join(line for line in all_leads.splitlines(keepends=True) if line[0] != "b"))
+    ingest(database, folder, received_at=NOON, quarantine=True)
+    (folder / "leads.csv").write_text(all_leads)
+
+    ingest(database, folder, received_at=NOON, quarantine=True)
+
+    assert marked(database) == ["b"]
+    assert read_store(database).fingerprint() == read_history(folder, quarantine=True).fingerprint()
+
+
 def test_a_clean_import_takes_the_mark_away(database: Store, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     ingest(database, written(folder, transitions=LOST), received_at=NOON, quarantine=True)

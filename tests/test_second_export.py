@@ -84,7 +84,7 @@ TABLES = {
 FUNNEL = """
 preset = "b2b"
 [time]
-known_until = 2024-03-{day}T00:00:00Z
+known_until = 2024-03-{day:02}T00:00:00Z
 [attributes]
 categories = ["source"]
 [changes]
@@ -143,6 +143,24 @@ def test_corrected_row_replaces_the_stored_one(database: Store, folder: Path, ta
     )
     stored = [row for row in contents(database)[table] if NOON in row[3:]]
     assert len(stored) == 1
+
+
+@each_table
+def test_an_older_export_corrects_nothing(database: Store, folder: Path, table: str) -> None:
+    before = read_store(database).fingerprint()
+    export(
+        folder,
+        {table: CORRECTED[table] | {"": "l3,more,2024-03-02T08:00:00Z,,m3" if table == "touches" else ""}},
+        day=9,
+    )
+
+    result = ingest(database, folder, received_at=NOON + 1)
+
+    assert counted(result, "new", "corrected", "redated", "outdated") == {
+        table: {"outdated": 1} | ({"new": 1} if table == "touches" else {})
+    }
+    assert "1 left as a later export has them" in str(result)
+    assert (read_store(database).fingerprint() == before) == (table != "touches")
 
 
 @each_table

@@ -30,7 +30,7 @@ from leadscore.store.ingested import Ingested, Loaded, in_words
 from leadscore.store.loading import Export, load
 from leadscore.store.rows import EVENT_COLUMNS, LEAD_COLUMNS, Keys, alike, columns_of, lead_rows
 from leadscore.store.schema import EVENTS, imports, leads, merged, retracted
-from leadscore.store.settings import save_settings
+from leadscore.store.settings import latest_known_until, save_settings
 from leadscore.store.vanished import Share, find_absent, find_vanished, leave, refuse_many
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def ingest(
     All tables are checked before the first is stored. Each is stored in one transaction, so that a crash leaves
     whole files; to go on, call this again. A file that is the same as at its last import, with the same settings, is
     not read again; of one that has grown only what is new is stored. A row that is known with other contents or other
-    dates takes those of the export. On SQLite nobody else writes while a file is stored.
+    dates takes those of the export, unless an export of later history was stored before. On SQLite nobody else writes
+    while a file is stored.
 
     Parameters
     ----------
@@ -102,7 +103,9 @@ def ingest(
     """
     funnel = read_funnel(folder / FILE)
     checked, until = check_folder(folder, funnel, known_until=known_until, quarantine=quarantine)
-    export = Export(until, received_at)
+    with transaction(store) as connection:
+        latest = latest_known_until(connection)
+    export = Export(until, received_at, outdated=latest is not None and until < latest)
     result = Ingested()
     with ExitStack() as stack:
         all_in_one = stack.enter_context(transaction(store)) if whole else None
@@ -146,6 +149,9 @@ class _Imports:
         table, source = checked.table, _fingerprint(checked, self.funnel)
         # Whom this import knows must stay until its end.
         lock_corrections(connection, alone=False)
+        if table == "transitions":
+            # Of a file that was stored before, too: its leads may only now have come.
+            mark_incomplete(connection, checked.leads, checked.incomplete)
         last = {"source": source, "name": table}
         if source is not None and not self.whole and connection.execute(_DONE, last).first():
             return Loaded(unchanged=True)
@@ -154,8 +160,6 @@ class _Imports:
             self._leads(connection, checked, loaded)
         else:
             self._events(connection, checked, loaded)
-        if table == "transitions":
-            mark_incomplete(connection, checked.leads, checked.incomplete)
         # Of an earlier file the store may have rows no longer as they are there.
         connection.execute(sa.delete(imports).where(imports.c.table_name == table))
         if source is not None:
@@ -213,7 +217,9 @@ def _load_leads(connection: sa.Connection, checked: CheckedTable, loaded: Loaded
 
     stored = load(connection, leads, LEAD_COLUMNS, slices(), export)
     loaded.new, loaded.changed, loaded.redated = stored.new, stored.changed, stored.redated
-    loaded.repeated = loaded.rows - stored.new - stored.changed - stored.redated - loaded.erased - loaded.merged
+    loaded.outdated = stored.outdated
+    known = loaded.rows - stored.new - stored.changed - stored.redated - stored.outdated
+    loaded.repeated = known - loaded.erased - loaded.merged
     return stored
 
 
@@ -243,7 +249,8 @@ def _load_events(connection: sa.Connection, checked: CheckedTable, loaded: Loade
 
     stored = load(connection, table, EVENT_COLUMNS[checked.table], slices(), export)
     loaded.new, loaded.corrected, loaded.late, loaded.redated = stored.new, stored.changed, stored.late, stored.redated
-    known = loaded.rows - stored.new - stored.changed - stored.redated
+    loaded.outdated = stored.outdated
+    known = loaded.rows - stored.new - stored.changed - stored.redated - stored.outdated
     loaded.repeated = known - loaded.erased - loaded.retracted
     return stored
 

@@ -16,6 +16,7 @@ COUNTS = {
     "corrected": "corrected",
     "late": "of them more than a day after they were known",
     "redated": "with other dates",
+    "outdated": "left as a later export has them",
     "repeated": "repeated",
     "erased": "erased",
     "merged": "merged",
@@ -40,6 +41,8 @@ class Loaded:
         they were known more than a day before the import: the past is read as corrected.
     redated : int
         Known with the same contents, and now with the dates of the export.
+    outdated : int
+        Known with other contents or dates, which stay: a later export was stored before this one.
     erased, merged, retracted : int
         Left out, because the lead was erased, the lead itself was merged into another (events of it are stored as
         the other's), or the event was taken back.
@@ -60,6 +63,7 @@ class Loaded:
     corrected: int = 0
     late: int = 0
     redated: int = 0
+    outdated: int = 0
     repeated: int = 0
     erased: int = 0
     merged: int = 0

@@ -37,10 +37,13 @@ class Export:
         The end of its recorded history, in microseconds since 1970 UTC.
     received_at : int
         The moment of the import.
+    outdated : bool
+        Whether an export of later history was stored before: what that said of a row stands.
     """
 
     known_until: int
     received_at: int
+    outdated: bool = False
 
 
 @dataclass(slots=True)
@@ -55,6 +58,8 @@ class Stored:
         Rows of the export that it had already, whatever their contents.
     new, changed, redated : int
         Rows inserted; with other contents than before; with the same contents and other dates.
+    outdated : int
+        Rows that would have changed, or have other dates, were the export not older than what is stored.
     late : int
         Events of those changed whose dates say that they were known more than a day before the import.
     staged : Table, optional
@@ -66,6 +71,7 @@ class Stored:
     new: int = 0
     changed: int = 0
     redated: int = 0
+    outdated: int = 0
     late: int = 0
     staged: sa.Table | None = None
 
@@ -97,6 +103,8 @@ def load(
         _inserted(connection, insert(staged, "sqlite"), columns, slices)
     if stored.before:
         _compare(connection, table, staged, export, stored)
+    if export.outdated:
+        stored.outdated, stored.changed, stored.redated, stored.late = stored.changed + stored.redated, 0, 0, 0
     statement = _merge(table, staged, export, connection.dialect.name)
     stored.new = connection.execute(statement).rowcount - stored.changed - stored.redated
     if stored.before:
@@ -150,9 +158,11 @@ def _merge(table: sa.Table, staged: sa.Table, export: Export, dialect: str) -> A
         values["gone_at"] = sa.case((_returns(export), sa.null()), else_=leads.c.gone_at)
     else:
         values["corrected_at"] = sa.case((contents, export.received_at), else_=table.c.corrected_at)
-    merged = statement.on_conflict_do_update(
-        index_elements=[table.c[_key(table)]], set_=values, where=sa.or_(contents, dates)
-    )
+    key = [table.c[_key(table)]]
+    if export.outdated:
+        merged = statement.on_conflict_do_nothing(index_elements=key)
+    else:
+        merged = statement.on_conflict_do_update(index_elements=key, set_=values, where=sa.or_(contents, dates))
     return merged.execution_options(preserve_rowcount=True)
 
 

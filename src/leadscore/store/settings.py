@@ -34,11 +34,17 @@ def secret(connection: sa.Connection) -> bytes:
 
 def save_settings(connection: sa.Connection, funnel: Funnel, known_until: int) -> None:
     """Note the funnel of an import, and the end of its recorded history unless a later one is known."""
-    known = connection.execute(_UNTIL).scalar_one_or_none()
-    until = known_until if known is None else max(known_until, int(known))
+    known = latest_known_until(connection)
+    until = known_until if known is None else max(known_until, known)
     rows = {FUNNEL: funnel.model_dump_json(), KNOWN_UNTIL: str(until)}
     for name, value in rows.items():
         upserted(connection, settings, {"name": name, "value": value})
+
+
+def latest_known_until(connection: sa.Connection) -> int | None:
+    """The end of the recorded history, as the imports said it; None where there was none."""
+    known = connection.execute(_UNTIL).scalar_one_or_none()
+    return None if known is None else int(known)
 
 
 def stored_funnel(connection: sa.Connection) -> Funnel:
