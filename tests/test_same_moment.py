@@ -66,6 +66,11 @@ STAGES: dict[str, tuple[list[Row], str]] = {
     "date, won": ([entered("mql", "2025-01-05"), entered("won", NOON)], "won"),
     "date further": ([entered("sql", "2025-01-05"), entered("mql", NOON)], "sql"),
     "date, lost": ([entered("mql", "2025-01-05"), entered("lost", NOON)], "lost"),
+    # The loss was recorded before the lead came back.
+    "date, reopened later": (
+        [entered("lost", "2025-01-05", "2025-01-05T09:00:00Z"), entered("mql", NOON, "2025-01-05T12:01:00Z")],
+        "mql",
+    ),
     # The date is no further than where the lead stands by the later time.
     "date, reopened": (
         [entered("lost", NOON), entered("mql", "2025-01-05T15:00:00Z"), entered("mql", "2025-01-05")],
@@ -187,9 +192,10 @@ Event = tuple[int, int, int, bool, int]  # lead, day, hour, whole day, stage
 def test_what_becomes_known_later_does_not_settle_what_was_known(events: list[Event]) -> None:
     def settled(rows: list[Event]) -> list[tuple[bool, int]]:
         lead, day, hour, whole, code = (np.array([row[each] for row in rows]) for each in range(5))
-        occurred = np.where(whole, (day + 1) * DAY - 1, day * DAY + hour * HOUR)
+        recorded = day * DAY + hour * HOUR
+        occurred = np.where(whole, (day + 1) * DAY - 1, recorded)
         kept, moved = settle_same_day(
-            lead.astype(np.int32), occurred, code.astype(np.int8), whole.astype(bool), ZoneInfo("UTC")
+            lead.astype(np.int32), occurred, recorded, code.astype(np.int8), whole.astype(bool), zone=ZoneInfo("UTC")
         )
         return list(zip(kept.tolist(), moved.tolist(), strict=True))
 
@@ -248,8 +254,13 @@ def test_times_that_are_all_midnight_are_warned_of() -> None:
         (warning,) = warnings_of([f"{day}{suffix}" for day in DAYS])
         assert "transitions.occurred_at: every time is midnight" in warning
         assert '"transitions.occurred_at" to [time] whole_days' in warning
-    assert warnings_of([*(f"{day}T00:00:00Z" for day in DAYS), "2025-05-01T10:00:00Z"]) == ()
-    assert warnings_of(["2025-05-01T10:00:00Z", *(f"{day}T00:00:00Z" for day in DAYS)]) == ()
+    for typed in (["2025-05-01T10:00:00Z"], [f"{day}T10:00:00Z" for day in DAYS[:4]]):
+        midnights = [f"{day}T00:00:00Z" for day in DAYS]
+        for times in ([*midnights, *typed], [*typed, *midnights]):
+            named = [
+                f"transitions.occurred_at: 30 of {len(times)} times are midnight" in each for each in warnings_of(times)
+            ]
+            assert named == ([True] if len(typed) == 1 else [])
     assert warnings_of([f"{day}T00:00:00Z" for day in DAYS[:5]]) == ()
     assert warnings_of(DAYS) == ()
 

@@ -161,7 +161,7 @@ def _steps(table: TransitionTable, place: Int32s, created: Int64s, funnel: Funne
     n_transitions, lead = len(known), lead_of(start)
     undecided = n_undecided(lead, occurred, recorded, stage)
     if whole_day:
-        kept, occurred = settle_same_day(lead, occurred, stage, whole_day[0], funnel.time.zone)
+        kept, occurred = settle_same_day(lead, occurred, recorded, stage, whole_day[0], zone=funnel.time.zone)
         lead, occurred, stage, known = lead[kept], occurred[kept], stage[kept], known[kept]
     newest = newest_known(lead, occurred)
     n_older = n_transitions - int(np.count_nonzero(newest))

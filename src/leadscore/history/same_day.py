@@ -33,16 +33,18 @@ class Settled(NamedTuple):
     occurred: Int64s
 
 
-def settle_same_day(lead: Int32s, occurred: Int64s, stage: Int8s, whole_day: Bools, zone: ZoneInfo) -> Settled:
+def settle_same_day(
+    lead: Int32s, occurred: Int64s, recorded: Int64s, stage: Int8s, whole_day: Bools, *, zone: ZoneInfo
+) -> Settled:
     """Compare whole days with the times on them, as they became known; all of shape (n_rows,).
 
-    A whole day is left out where the newest time on that day, among those known before it, is of a further stage. A
-    time of a further stage that becomes known after the whole day is moved to the end of the day. Neither depends
-    on what became known later.
+    A whole day is left out where the newest time on that day, among those known before it, is of a further stage, or
+    later than the whole day was recorded. A time of a further stage that becomes known after the whole day is moved
+    to the end of the day. Neither depends on what became known later.
 
     Parameters
     ----------
-    lead, occurred, stage, whole_day : ndarray, shape (n_rows,)
+    lead, occurred, recorded, stage, whole_day : ndarray, shape (n_rows,)
         In order of (lead, known time); ``occurred`` of a whole day is its last microsecond in ``zone``.
     """
     key = (lead.astype(np.int64) << DAY_BITS) + (occurred + utc_offset(occurred, zone)) // DAY - FIRST_DAY
@@ -55,7 +57,8 @@ def settle_same_day(lead: Int32s, occurred: Int64s, stage: Int8s, whole_day: Boo
     whole, code = whole_day[rows], stage[rows].astype(np.int64)
 
     newest = _newest_time(group, occurred[rows], whole)
-    overturned = whole & (newest >= 0) & (code[newest] > code)
+    later = occurred[rows[newest]] > recorded[rows]
+    overturned = whole & (newest >= 0) & ((code[newest] > code) | later)
     kept[rows[overturned]] = False
 
     # The furthest whole day before each row: the group above it keeps the groups apart.

@@ -37,6 +37,8 @@ MISSING, UNREADABLE, DATE, NAIVE, ZONED, OUTSIDE, SKIPPED = range(7)
 SLICE = 1 << 15
 # So many times Python reads sooner than Arrow begins.
 FEW = 64
+# Of a column of days at least this share is midnight; somebody may have typed a time among them.
+MOSTLY = 0.9
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 ISO = (
     r"^(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
@@ -140,12 +142,12 @@ class Clock:
         """How many values have a time of day, and of how many it is midnight.
 
         Of a column of ``whole_days`` those with an offset count, and midnight is one that was written as 00:00; of any
-        other also midnight in the zone is one, and where the first few values are none, no more is looked at.
+        other also midnight in the zone is one, and where most of the first few are none, no more is looked at.
         """
         if whole_days:
             return self._times_of_day(column, ZONED, in_zone=False)
         first = self._times_of_day(column.slice(0, FEW), NAIVE, in_zone=True)
-        if first.n_midnight < first.n_times:
+        if first.n_midnight < MOSTLY * first.n_times:
             return first
         return self._times_of_day(column, NAIVE, in_zone=True)
 
