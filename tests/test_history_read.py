@@ -171,6 +171,13 @@ BAD = {
     "ragged rows": Bad(
         "touches", touch("B,call\n" + "\nA,a," + AT + ",,,,,,,9\n"), "", "must have 8 values", (2, 3), ("B", "A")
     ),
+    "only ragged leads": Bad(
+        "leads",
+        "lead_id,created_at,employees,source\nA,2024-03-05T09:00:00Z,1,web,\nB,2024-03-05T09:00:00Z,2,web,\n",
+        "",
+        "must have a row of 4 values",
+        says="end in a comma",
+    ),
     "ragged lead": Bad("leads", LEADS + A + "B\n" + C, "", "must have 4 values", (2,), ("B",)),
     "unknown stage": Bad(
         "transitions",

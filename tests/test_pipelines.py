@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from leadscore.command import moment, write_list
+from leadscore.command import INTERVALS, SHOWN, moment, readable, write_list
 from leadscore.registry.connection import connected
 from tests.conftest import enter
 
@@ -278,3 +278,10 @@ def test_a_script_is_short(name: str) -> None:
 def test_every_script_is_called_here() -> None:
     called = {"train", "rank", "evaluate", "recalibrate", "tune", "promote", "rollback", "simulate", "ingest", "keys"}
     assert called | {"score", "serve"} == set(NAMES)
+
+
+def test_figures_that_no_stage_has_are_dashes() -> None:
+    names = [*SHOWN, *(f"{name}_{end}" for name in INTERVALS for end in ("low", "high"))]
+    table = pd.DataFrame({"stage": ["mql"], "current": ["all"]} | {name: [float("nan")] for name in names})
+
+    assert readable(table).split()[-len(SHOWN) :] == ["-"] * len(SHOWN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leadscore.errors import DataError
+from leadscore.errors import DataError, ModelError
 from leadscore.explain import explain
+from leadscore.history import read_history
 from leadscore.scoring import HANDOFF, REASONS, WIN, category_of, probability_columns, rank, score_records
 
 if TYPE_CHECKING:
@@ -163,3 +165,16 @@ def test_a_lead_is_not_scored_before_it_was_known(model: FunnelModel) -> None:
     early = records.assign(created_at=["2025-07-01T08:06:00Z", *records["created_at"][1:]])
     with pytest.raises(DataError, match=rf"created_at: .*\(1 row\); leads {records['lead_id'][0]}\."):
         score_records(model, early)
+
+
+@pytest.mark.parametrize(("declared", "left"), [(', "country"]', "]"), ('["owner"]', "[]")])
+def test_leads_of_another_funnel_are_refused_whatever_differs(
+    model: FunnelModel, declared: str, left: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "set"
+    shutil.copytree(SAMPLE, folder)
+    settings = (folder / "funnel.toml").read_text(encoding="utf-8")
+    (folder / "funnel.toml").write_text(settings.replace(declared, left), encoding="utf-8")
+
+    with pytest.raises(ModelError, match="of another funnel"):
+        rank(read_history(folder), model)

@@ -160,6 +160,11 @@ def default_cuts(history: History) -> tuple[int, ...]:
     first = max(int(history.known.min()), history.begins) if len(history) else history.known_until
     ripe_time = history.known_until - horizon - first
     if ripe_time <= horizon:
+        if first >= history.known_until or not len(history):
+            raise TrainingError(
+                "no lead was known by the end of the recorded history, or none after history_begins: check known_until "
+                "and history_begins in [time]"
+            )
         raise TrainingError(
             f"the history spans {(history.known_until - first) / DAY:.0f} days; to learn and to judge it must span "
             f"more than twice the longest horizon_days ({max(history.funnel.horizons)})"

@@ -95,8 +95,8 @@ def publish_list(
         if compiled_in is not None and len(snapshot) >= WORTH_COMPILING:
             model = compiled(model, compiled_in)
         times.append(now())
-        log_unseen(snapshot, model.vocabulary_)
         probability, places = model.predict_proba(snapshot), number[snapshot.lead]
+        log_unseen(snapshot, model.vocabulary_)
         scored = scored_leads(
             model,
             version,
@@ -113,6 +113,8 @@ def publish_list(
         publish(store, run, at=times[-1])
         times.append(now())
         log.info("run %d of %d leads is the list in force", run, leads)
+        if not len(history):
+            log.warning("the list is empty: the database holds no leads; is it the right one?")
         not_known_yet = int(np.count_nonzero(history.known > as_of))
         if not_known_yet:
             log.warning(

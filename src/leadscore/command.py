@@ -9,7 +9,7 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -111,12 +111,17 @@ def readable(figures: pd.DataFrame) -> str:
     """The main figures as a table for a person, with their intervals; ``-`` where a figure does not exist."""
     shown = figures[figures.columns.intersection(["stage", "current"])].copy()
     for name, (heading, writer) in SHOWN.items():
-        written = figures[name].map(writer, na_action="ignore")
+        written = _written(figures[name], writer)
         if name in INTERVALS:
-            low, high = (figures[f"{name}_{end}"].map(writer, na_action="ignore") for end in ("low", "high"))
+            low, high = (_written(figures[f"{name}_{end}"], writer) for end in ("low", "high"))
             written = written + " (" + low + " to " + high + ")"
         shown[heading] = written.fillna("-")
     return shown.to_string(index=False)
+
+
+def _written(column: pd.Series[float], writer: Callable[[float], str]) -> pd.Series[Any]:
+    """Figures as text; NaN where one does not exist, even if none does."""
+    return column.map(writer, na_action="ignore").astype(object)
 
 
 def write_list(ranked: pd.DataFrame, out: Path) -> None:

@@ -90,8 +90,8 @@ def rank(
         NaN for stages already passed, and with ``reasons`` those of `REASONS`, None where there is none.
     """
     snapshot = open_leads(history, history.known_until if as_of is None else as_of)
-    log_unseen(snapshot, model.vocabulary_)
     probability = model.predict_proba(snapshot)
+    log_unseen(snapshot, model.vocabulary_)
     key, before = model.keys(snapshot.steps.stage, probability)
     order = np.lexsort((snapshot.lead, -key, ~before))
     flags = lead_flags(model, snapshot, stale_days)

@@ -21,7 +21,7 @@ from leadscore.history.reading.repeats import NO_ROWS, different_leads, settle_e
 from leadscore.history.reading.rules import LeadIds, Rules
 from leadscore.history.reading.source import ArrowSource, Source, picked
 from leadscore.history.reading.text import CsvSource
-from leadscore.history.reading.times import NO_TIME, TimesOfDay
+from leadscore.history.reading.times import MOSTLY, NO_TIME, TimesOfDay
 from leadscore.history.tables import ChangeTable, Coded, LeadTable, TouchTable, TransitionTable, recorded_apart
 from leadscore.progress import progress
 
@@ -121,7 +121,7 @@ def check_leads(source: Source, rules: Rules) -> tuple[Checked[LeadTable], LeadI
     rows = chunks[0] if len(chunks) == 1 else pa.concat_tables(chunks).unify_dictionaries().combine_chunks()
     checked = Checked[LeadTable](None, faults, len(rows), unused=_unused(source, columns))
     if not len(rows):
-        faults.whole.append(Problem("leads", "", "must have a row", "Export the leads"))
+        faults.whole.append(_no_row(source))
         return checked, None
     part = part_of(rows, rules.of_table("leads"))
     checked.saw(part)
@@ -141,6 +141,15 @@ def check_leads(source: Source, rules: Rules) -> tuple[Checked[LeadTable], LeadI
         checked.dropped = np.flatnonzero(repeat & faults.kept(len(rows)))
         checked.repeats = len(checked.dropped)
     return checked, leads
+
+
+def _no_row(source: Source) -> Problem:
+    if not (isinstance(source, CsvSource) and source.ragged):
+        return Problem("leads", "", "must have a row", "Export the leads")
+    rule = f"must have a row of {len(source.columns)} values, one per column"
+    n_rows = len(source.ragged)
+    fix = f"Each of its {n_rows:,} rows has more or fewer: does each end in a comma that the header lacks?"
+    return Problem("leads", "", rule, fix)
 
 
 def _look_alikes(ids: pa.Array) -> Fault:
@@ -418,9 +427,11 @@ def _odd_times(column: str, times: TimesOfDay, *, whole_days: bool) -> str | Non
             "another time of day: the former are the day as written, the latter the day in [time] timezone. Export "
             "them as dates."
         )
-    if not whole_days and times.n_midnight == times.n_times >= LEAST_MIDNIGHTS:
+    if not whole_days and times.n_midnight >= max(LEAST_MIDNIGHTS, MOSTLY * times.n_times):
+        all_are = times.n_midnight == times.n_times
+        which = "every time is" if all_are else f"{times.n_midnight:,} of {times.n_times:,} times are"
         return (
-            f"{column}: every time is midnight, so they seem to be days, of which each would be known as it begins. "
+            f"{column}: {which} midnight, so they seem to be days, of which each would be known as it begins. "
             f'If they are, add "{column}" to [time] whole_days.'
         )
     return None
