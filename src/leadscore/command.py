@@ -36,10 +36,10 @@ SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "log_loss": ("log loss", "{:.4f}".format),
     "base_log_loss": ("base rate's", "{:.4f}".format),
     "log_loss_gain": ("gain", "{:+.4f}".format),
-    "auc": ("AUC", "{:.3f}".format),
+    "order": ("order", "{:.3f}".format),
     "lift_at_10": ("lift at 10 %", "{:.1f}".format),
 }
-INTERVALS = ("log_loss_gain", "auc")
+INTERVALS = ("log_loss_gain", "order")
 # Digits after the point of a written list.
 LIST_DIGITS = {"days_in_stage": 1}
 PROBABILITY_DIGITS = 4

@@ -7,16 +7,20 @@ from leadscore.metrics.paired import calibration_difference, loss_difference, lo
 from leadscore.metrics.probabilities import Tenths, calibration_error, log_loss, log_losses
 from leadscore.metrics.resampling import Interval, Resamples
 from leadscore.metrics.steadiness import jitter
-from leadscore.metrics.table import ALL, FIGURES, figures, overall
+from leadscore.metrics.table import ALL, FIGURES, ORDER, figures, overall
+from leadscore.metrics.within_mornings import Order, WithinMornings
 
 __all__ = [
     "ALL",
     "FIGURES",
+    "ORDER",
     "Interval",
     "Judged",
+    "Order",
     "Ordering",
     "Resamples",
     "Tenths",
+    "WithinMornings",
     "Worked",
     "auc",
     "average_precision",

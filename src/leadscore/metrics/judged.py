@@ -76,9 +76,15 @@ class Judged:
         return self._outcomes(known)
 
     def _outcomes(self, known: Bools) -> Outcomes:
-        row = np.nonzero(known)[0]
+        row, place = np.nonzero(known)
         return Outcomes(
-            self.lead[row], self.outcome[known].astype(np.float64), self.probability[known], self.base[known]
+            lead=self.lead[row],
+            as_of=self.as_of[row],
+            stage=self.stage[row],
+            place=place,
+            outcome=self.outcome[known].astype(np.float64),
+            probability=self.probability[known],
+            base=self.base[known],
         )
 
 
@@ -88,8 +94,10 @@ class Outcomes:
 
     Attributes
     ----------
-    lead : ndarray of int64
-        Whose they are.
+    lead, as_of, stage : ndarray of int64
+        Whose they are, the morning, and the current stage then.
+    place : ndarray of int64
+        The stage to reach, as a place in ``funnel.later_stages``.
     outcome : ndarray of float64
         1 reached, 0 not.
     probability, base : ndarray of float64
@@ -97,6 +105,9 @@ class Outcomes:
     """
 
     lead: Int64s
+    as_of: Int64s
+    stage: Int64s
+    place: Int64s
     outcome: Float64s
     probability: Float64s
     base: Float64s

@@ -10,12 +10,14 @@ import pandas as pd
 from leadscore.metrics.ordering import Ordering, auc, average_precision, gains
 from leadscore.metrics.probabilities import Tenths, calibration_line, log_losses
 from leadscore.metrics.resampling import Resamples
+from leadscore.metrics.within_mornings import WithinMornings
 
 if TYPE_CHECKING:
     from leadscore.history.line import Float64s
     from leadscore.metrics.judged import Judged, Outcomes
 
 ALL = "all"
+ORDER = "order"
 TOP_SHARES = (0.05, 0.10, 0.20)
 # In the order in which `_figures` computes them.
 FIGURES = (
@@ -50,9 +52,9 @@ def figures(judged: Judged, resamples: int = 0) -> pd.DataFrame:
         ``calibration_slope``, ``calibration_intercept`` and `FIGURES`: ``base_rate`` (observed share),
         ``mean_score``, ``log_loss``, ``base_log_loss``, ``log_loss_gain`` (of the base rate less the model's),
         ``brier``, ``base_brier``, ``brier_skill``, ``auc``, ``average_precision``, ``calibration_error``,
-        ``lift_at_10`` (observed share in the likeliest tenth over that of all) and ``found_at_10`` (share found
-        there of those that reached); with intervals also ``<figure>_low`` and ``<figure>_high``. NaN where a
-        figure does not exist, such as the AUC of a single outcome.
+        ``lift_at_10`` (observed share in the likeliest tenth over that of all), ``found_at_10`` (share found
+        there of those that reached) and ``order`` (`WithinMornings`); with intervals also ``<figure>_low`` and
+        ``<figure>_high``. NaN where a figure does not exist, such as the AUC of a single outcome.
     """
     rows = []
     for place, name in enumerate(judged.funnel.later_stages):
@@ -78,6 +80,10 @@ def _row(known: Outcomes, resamples: int) -> dict[str, float]:
         row[name] = interval.value
         if resamples:
             row |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
+    order = WithinMornings.of(known, resamples).order()
+    row[ORDER] = order.interval.value
+    if resamples:
+        row |= {f"{ORDER}_low": order.interval.low, f"{ORDER}_high": order.interval.high}
     return row
 
 

@@ -225,7 +225,7 @@ def _ends(share: Interval) -> tuple[float, float, float]:
 
 def _said(trained: Trained, place: int) -> str:
     row = over_all(trained)[place]
-    said, observed, order = (figure(row, name) for name in ("mean_score", "base_rate", "auc"))
+    said, observed, order = (figure(row, name) for name in ("mean_score", "base_rate", "order"))
     if math.isnan(observed.value):
         return ""
     ends = between(observed, percent)
@@ -236,7 +236,8 @@ def _said(trained: Trained, place: int) -> str:
     if math.isnan(order.value):
         return found
     return (
-        f"{found} Of two leads, one of which got there, it put the right one first {of_100(order.value)} times of 100."
+        f"{found} Of two leads in the same stage on the same morning, one of which got there, it put the right one "
+        f"first {of_100(order.value)} times of 100."
     )
 
 

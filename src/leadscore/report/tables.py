@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("base_rate", "Observed", percent),
     ("mean_score", "Said", percent),
-    ("auc", "AUC", decimal),
+    ("order", "Order", decimal),
     ("log_loss_gain", "Log loss gain", nats),
     ("calibration_error", "Calibration error", percent),
     ("lift_at_10", "Lift at 10 %", times),
