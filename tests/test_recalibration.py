@@ -20,9 +20,9 @@ from leadscore.examples import judging_examples
 from leadscore.gate import compare
 from leadscore.history import DAY, build_history, read_tables
 from leadscore.metrics import calibration_error
-from leadscore.model import load_model, save_model
+from leadscore.model import fit_intercept, load_model, save_model
 from leadscore.model.storage import read_about
-from leadscore.recalibration import Recalibrated, fit_intercept, recalibrate
+from leadscore.recalibration import Recalibrated, recalibrate
 from leadscore.recalibration.recent import Recent
 from leadscore.registry import contenders
 from leadscore.registry.connection import connected

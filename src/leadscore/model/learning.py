@@ -12,8 +12,16 @@ import lightgbm as lgb
 import numpy as np
 
 from leadscore.model.blocks import Blocks
+from leadscore.model.levelled import LevelledLoss
 from leadscore.model.lightgbm_fit import grow, tree_settings
-from leadscore.model.stage import StageModel, fit_calibration, margin_loss, margin_of
+from leadscore.model.stage import (
+    StageModel,
+    fit_calibration,
+    fit_intercept,
+    is_at_bound,
+    margin_loss,
+    margin_of,
+)
 from leadscore.model.together import Together
 from leadscore.model.trees import Narrowed, booster_of, narrowed, trees_of, with_counts
 from leadscore.model.withheld import withheld
@@ -165,7 +173,7 @@ class Learning:
         return booster_of(narrowed(trees_of(grown.model), to, float(grown.start[place])), n_columns, grown.model)
 
     def _tried(self, place: int, trial: Grown, blocks: Blocks) -> tuple[lgb.Booster, int]:
-        """Trees grown on block A, with as many of the stage's own as make block B likeliest; and how many these are."""
+        """Trees grown on block A, with as many of the stage's own as tell block B apart best; and how many."""
         shared = self._narrowed(place, trial)
         if trial.n_learnt == 1:
             return shared, 0
@@ -176,8 +184,7 @@ class Learning:
         own = self._own(place, shared, blocks.a[:, place], self.funnel.lightgbm.max_rounds, later)
         margin = margin_of(shared, self.X[later], 1)
         with_own = margin + margin_of(own, self.X[later], 1)
-        outcome = self.outcome[later, place]
-        if not margin_loss(with_own, outcome) < margin_loss(margin, outcome):
+        if not self._levelled(place, later)(with_own) < self._levelled(place, later)(margin):
             return shared, 0
         return self._joined(shared, own), own.current_iteration()
 
@@ -200,8 +207,13 @@ class Learning:
             return grow(settings, train, rounds)
         valid = self._subset(place, later, shared)
         patience = self.funnel.lightgbm.early_stopping_rounds
-        booster = grow(settings, train, rounds, later=valid, patience=patience)
+        loss = self._levelled(place, later)
+        booster = grow(settings, train, rounds, later=valid, loss=loss, patience=patience)
         return lgb.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
+
+    def _levelled(self, place: int, rows: Bools) -> LevelledLoss:
+        kept = np.flatnonzero(rows)
+        return LevelledLoss(np.zeros(len(kept), np.int64), self.outcome[kept, place], self.weight[kept])
 
     def _subset(self, place: int, rows: Bools, shared: lgb.Booster) -> lgb.Dataset:
         kept = np.flatnonzero(rows)
@@ -215,6 +227,9 @@ class Learning:
         margin_b, margin_c = (margin_of(trial, self.X[rows], 1) for rows in (rows_b, rows_c))
         outcome_b, outcome_c = (self.outcome[rows, place] for rows in (rows_b, rows_c))
         slope, intercept = fit_calibration(margin_b, outcome_b)
+        if is_at_bound(slope):
+            # It would hardly tell leads apart, or as if it knew the outcomes: the level alone is fitted.
+            slope, intercept = 1.0, fit_intercept(margin_b, outcome_b)
         before, after = margin_loss(margin_c, outcome_c), margin_loss(slope * margin_c + intercept, outcome_c)
         kept = "kept" if after < before else "left out"
         name = self.funnel.later_stages[place]

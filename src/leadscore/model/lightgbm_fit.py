@@ -28,15 +28,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import lightgbm as lgb
+import numpy as np
+from scipy.special import logit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
     from leadscore.config import LightGBMSettings
     from leadscore.history.line import Float32s, Float64s
 
+# Of a probability whose log odds are taken.
+LEAST = 1e-15
 COLUMNS_APART = {"force_col_wise": True, "enable_bundle": False}
 
 
@@ -94,9 +98,10 @@ def grow(
     rounds: int,
     *,
     later: lgb.Dataset | None = None,
+    loss: Callable[[Float64s], float] | None = None,
     patience: int = 0,
 ) -> lgb.Booster:
-    """So many trees, or as many as make later examples likeliest: then ``best_iteration`` says how many.
+    """So many trees, or as many as make a loss on later examples smallest: then ``best_iteration`` says how many.
 
     Parameters
     ----------
@@ -106,11 +111,18 @@ def grow(
         As `data_set` gives them, or subsets of that.
     rounds : int
         Trees; with ``later``, at most.
+    loss : callable, optional
+        With ``later``: from the log odds of its examples to their loss.
     patience : int
         Trees without a gain on ``later`` after which no more are tried.
     """
     parameters = parameters | COLUMNS_APART
-    if later is None:
+    if later is None or loss is None:
         return lgb.train(parameters, examples, rounds)
+
+    def judged(probability: Float64s, _later: lgb.Dataset) -> tuple[str, float, bool]:
+        return "loss", loss(logit(np.clip(probability, LEAST, 1 - LEAST))), False
+
     stop = lgb.early_stopping(patience, verbose=False)
-    return lgb.train(parameters, examples, rounds, valid_sets=[later], callbacks=[stop])
+    silent = parameters | {"metric": "None"}
+    return lgb.train(silent, examples, rounds, valid_sets=[later], feval=judged, callbacks=[stop])

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit, log_expit
+from scipy.optimize import brentq, minimize
+from scipy.special import expit, log_expit, logit
 
 if TYPE_CHECKING:
     import lightgbm as lgb
 
     from leadscore.history.line import Float32s, Float64s
+
+# A slope lies within exp(-3) and exp(3); one so near to an end stands at it.
+MOST_LOG_SLOPE, NEAR = 3.0, 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +96,36 @@ def fit_calibration(margin: Float64s, outcome: Float32s | Float64s) -> tuple[flo
         error = expit(calibrated) - outcome
         return margin_loss(calibrated, outcome), np.array([np.mean(error * margin) * slope, np.mean(error)])
 
-    found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-3, 3), (-20, 20)])
+    bounds = [(-MOST_LOG_SLOPE, MOST_LOG_SLOPE), (-20, 20)]
+    found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=bounds)
     return float(np.exp(found.x[0])), float(found.x[1])
+
+
+def is_at_bound(slope: float) -> bool:
+    """Whether a fitted slope stands at its bound, so that no slope was found."""
+    return bool(abs(np.log(slope)) > MOST_LOG_SLOPE - NEAR)
+
+
+def fit_intercept(margin: Float64s, outcome: Float64s) -> float:
+    """What to add to log odds so that their mean probability is the share of the outcomes.
+
+    That is also the intercept that makes the outcomes likeliest.
+
+    Raises
+    ------
+    ValueError
+        The outcomes are all the same.
+    """
+    share = float(outcome.mean())
+    if not 0 < share < 1:
+        raise ValueError("an intercept needs both outcomes")
+
+    def off(intercept: float) -> float:
+        return float(expit(margin + intercept).mean()) - share
+
+    # With the one end no probability is above the share, with the other none is below it.
+    low, high = logit(share) - margin.max(), logit(share) - margin.min()
+    return float(brentq(off, low - 1, high + 1, xtol=1e-12))
 
 
 def margin_loss(margin: Float64s, outcome: Float32s | Float64s) -> float:

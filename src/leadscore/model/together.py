@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import logit
 
+from leadscore.model.levelled import LevelledLoss
 from leadscore.model.lightgbm_fit import data_set, grow, tree_settings
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Together:
         return cls(pairs, row, place, outcome[row, place], weight[row], settings, n_jobs)
 
     def grown(self, rows: Bools, rounds: int, until: Bools | None = None) -> Grown:
-        """Trees grown on some outcomes: so many, or as many as make others likeliest.
+        """Trees grown on some outcomes: so many, or as many as tell others apart best, whatever the level of these.
 
         Parameters
         ----------
@@ -113,8 +114,10 @@ class Together:
         train = self._subset(chosen, start)
         if until is None:
             return Grown(grow(settings, train, rounds).model_to_string(), rounds, start)
-        later = self._subset(until[self.row, self.place], start)
-        booster = grow(settings, train, rounds, later=later, patience=self.settings.early_stopping_rounds)
+        judged = until[self.row, self.place]
+        loss = LevelledLoss(self.place[judged], self.outcome[judged], self.weight[judged])
+        later, patience = self._subset(judged, start), self.settings.early_stopping_rounds
+        booster = grow(settings, train, rounds, later=later, loss=loss, patience=patience)
         found = booster.best_iteration
         return Grown(booster.model_to_string(num_iteration=found), found, start)
 

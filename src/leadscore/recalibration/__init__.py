@@ -7,6 +7,6 @@ from those from 2025-01-15 on. A first calibration is fitted on the mornings unt
 2025-01-15 to 2025-05-17, and the new model has learnt from labels that ended by 2025-07-01.
 """
 
-from leadscore.recalibration.fit import Moved, Recalibrated, fit_intercept, recalibrate
+from leadscore.recalibration.fit import Moved, Recalibrated, recalibrate
 
-__all__ = ["Moved", "Recalibrated", "fit_intercept", "recalibrate"]
+__all__ = ["Moved", "Recalibrated", "recalibrate"]

@@ -8,14 +8,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from leadscore.baselines import BaseRate
 from leadscore.history.zone import EPOCH
 from leadscore.metrics import log_loss
 from leadscore.model import fit_calibration
-from leadscore.model.stage import margin_of
+from leadscore.model.stage import fit_intercept, is_at_bound, margin_of
 from leadscore.recalibration.recent import LEAST_LEADS, Recent
 
 if TYPE_CHECKING:
@@ -187,30 +186,9 @@ def _new_stage(recent: Recent, place: int, window: Window) -> tuple[Fitted, Stag
 def _calibrated(stage: StageModel, margin: Float64s, outcome: Float64s, *, both: bool) -> StageModel:
     if both:
         slope, intercept = fit_calibration(margin, outcome)
-        return replace(stage, slope=slope, intercept=intercept)
+        if not is_at_bound(slope):
+            return replace(stage, slope=slope, intercept=intercept)
     return replace(stage, intercept=fit_intercept(stage.slope * margin, outcome))
-
-
-def fit_intercept(margin: Float64s, outcome: Float64s) -> float:
-    """What to add to log odds so that their mean probability is the share of the outcomes.
-
-    That is also the intercept that makes the outcomes likeliest.
-
-    Raises
-    ------
-    ValueError
-        The outcomes are all the same.
-    """
-    share = float(outcome.mean())
-    if not 0 < share < 1:
-        raise ValueError("an intercept needs both outcomes")
-
-    def off(intercept: float) -> float:
-        return float(expit(margin + intercept).mean()) - share
-
-    # With the one end no probability is above the share, with the other none is below it.
-    low, high = logit(share) - margin.max(), logit(share) - margin.min()
-    return float(brentq(off, low - 1, high + 1, xtol=1e-12))
 
 
 def _moved(recent: Recent, place: int, window: Window, renewed: _Renewed, said: tuple[Float64s, Float64s]) -> Moved:

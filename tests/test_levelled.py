@@ -1,0 +1,84 @@
+"""The loss after the level is fitted anew: against a search of its own, and whatever the level was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, log_expit
+
+from leadscore.config import LightGBMSettings
+from leadscore.model import fit_calibration
+from leadscore.model.levelled import LevelledLoss
+from leadscore.model.lightgbm_fit import data_set, grow, tree_settings
+from leadscore.model.stage import is_at_bound
+
+
+def best(margin: np.ndarray, outcome: np.ndarray, weight: np.ndarray) -> float:
+    """Sum of the losses at the best level, by a search that knows no derivative."""
+
+    def loss(level: float) -> float:
+        return -float(np.sum(weight * (outcome * (margin + level) + log_expit(-margin - level))))
+
+    return float(minimize_scalar(loss, bounds=(-200, 200), method="bounded", options={"xatol": 1e-10}).fun)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 10_000), st.floats(-20, 20), st.floats(0.01, 8), st.floats(-1.5, 1.5))
+def test_the_loss_is_that_of_the_best_level(seed: int, level: float, scale: float, signal: float) -> None:
+    rng = np.random.default_rng(seed)
+    true = rng.normal(size=600)
+    outcome = (rng.random(600) < expit(signal * true + rng.normal())).astype(np.float32)
+    outcome[:6] = 0, 0, 0, 1, 1, 1
+    margin, weight, place = scale * true + level, rng.choice([1.0, 5.0], 600), np.arange(600) % 3
+
+    found = LevelledLoss(place, outcome, weight)(margin)
+
+    groups = [place == each for each in range(3)]
+    expected = sum(best(margin[rows], outcome[rows], weight[rows]) for rows in groups) / weight.sum()
+    assert found == pytest.approx(expected, rel=1e-6)
+    # Whatever the base rate that the trees have learnt.
+    assert LevelledLoss(place, outcome, weight)(margin + 3) == pytest.approx(found, rel=1e-6)
+
+
+def test_a_call_begins_where_the_last_ended_and_ends_at_the_same() -> None:
+    rng = np.random.default_rng(1)
+    margins = np.cumsum(rng.normal(size=(40, 500)) * 0.2, axis=0)
+    outcome = (rng.random(500) < expit(margins[-1] - 2)).astype(np.float32)
+    place, weight = np.zeros(500, np.int64), np.ones(500)
+    warm = LevelledLoss(place, outcome, weight)
+
+    for margin in margins:
+        assert warm(margin) == pytest.approx(LevelledLoss(place, outcome, weight)(margin), abs=1e-12)
+
+
+def test_as_many_trees_are_grown_whatever_the_base_rate_of_the_later_block() -> None:
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(4_000, 3)).astype(np.float32)
+    outcome = (rng.random(4_000) < expit(X[:, 0] - 2)).astype(np.float32)
+    earlier, later = np.arange(2_000), np.arange(2_000, 4_000)
+    settings = tree_settings(LightGBMSettings(), 1)
+    rounds = []
+    for shift in (0.0, -3.0, 3.0):
+        binned = data_set(X, outcome, settings)
+        blocks = [binned.subset(rows.tolist()).construct() for rows in (earlier, later)]
+        for block, rows, level in zip(blocks, (earlier, later), (-2.0, -2.0 + shift), strict=True):
+            block.set_label(outcome[rows]).set_init_score(np.full(len(rows), level))
+        loss = LevelledLoss(np.zeros(2_000, np.int64), outcome[later], np.ones(2_000))
+        rounds.append(grow(settings, blocks[0], 400, later=blocks[1], loss=loss, patience=40).best_iteration)
+
+    assert rounds[0] > 20
+    assert rounds == [rounds[0]] * 3
+
+
+@pytest.mark.parametrize(("sign", "at_bound"), [(1.0, False), (-1.0, True), (1e3, True)])
+def test_a_slope_at_its_bound_is_none(sign: float, at_bound: bool) -> None:  # noqa: FBT001
+    rng = np.random.default_rng(4)
+    margin = rng.normal(size=2_000)
+    outcome = (rng.random(2_000) < expit(sign * margin)).astype(np.float32)
+
+    slope, _ = fit_calibration(margin, outcome)
+
+    assert is_at_bound(slope) == at_bound
