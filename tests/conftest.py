@@ -21,6 +21,7 @@ import pytest
 
 from leadscore.backtest import learn_until
 from leadscore.examples import learning_examples
+from leadscore.garbage import look_seldom
 from leadscore.history import read_history
 from leadscore.labels import reached
 from leadscore.model import FunnelModel
@@ -254,6 +255,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Where integration tests are left out, do not even import the files that hold no others: that takes seconds."""
     left_out = "not integration" in config.option.markexpr and collection_path.suffix == ".py"
     return True if left_out and ALL_INTEGRATION in collection_path.read_text(encoding="utf-8") else None
+
+
+def pytest_collection_finish() -> None:
+    # What has been imported by now stays, and looking for garbage in it takes a tenth of a second each time.
+    look_seldom()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
