@@ -245,7 +245,7 @@ def test_the_service_answers_as_documented(served: Served, mode: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("mode", "alone", "in_a_row"), [("positive", 250, 105), ("negative", 80, 26)])
+@pytest.mark.parametrize(("mode", "alone", "in_a_row"), [("positive", 360, 150), ("negative", 90, 28)])
 def test_the_service_answers_as_documented_to_thousands(served: Served, mode: str, alone: int, in_a_row: int) -> None:
     found = asked(served, mode, ("examples", "coverage", "fuzzing"), examples=alone)
     found.add(asked(served, mode, ("stateful",), examples=in_a_row))
