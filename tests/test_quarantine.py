@@ -204,6 +204,17 @@ def test_a_clean_import_takes_the_mark_away(database: Store, tmp_path: Path) -> 
     assert read_store(database).incomplete is None
 
 
+def test_an_older_export_takes_no_mark_away(database: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ingest(database, written(tmp_path / "set", transitions=LOST), received_at=NOON, quarantine=True)
+    older = written(tmp_path / "older")
+    (older / "funnel.toml").write_text(FUNNEL.replace("2024-06-01", "2024-05-01"))
+
+    ingest(database, older, received_at=NOON, quarantine=True)
+
+    assert marked(database) == ["b"]
+    assert "this export ends before the latest that was stored" in caplog.text
+
+
 def test_a_lead_that_an_incomplete_one_is_merged_into_is_incomplete(database: Store, tmp_path: Path) -> None:
     folder = written(tmp_path / "set", transitions=LOST)
     ingest(database, folder, received_at=NOON, quarantine=True)

@@ -163,6 +163,16 @@ def test_an_older_export_corrects_nothing(database: Store, folder: Path, table: 
     assert (read_store(database).fingerprint() == before) == (table != "touches")
 
 
+def test_an_older_export_takes_nothing_out(database: Store, folder: Path) -> None:
+    before = contents(database)
+    export(folder, {"touches": {"l3,": ""}}, day=9)
+
+    with pytest.raises(DataError, match="ends no earlier than the latest"):
+        ingest(database, folder, received_at=NOON + 1, whole=True, confirm=True)
+
+    assert contents(database) == before
+
+
 @each_table
 def test_correction_within_a_day_is_no_warning(database: Store, folder: Path, table: str) -> None:
     new = CORRECTED[table]["l3,"].replace("02T08", "04T08")

@@ -17,12 +17,12 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from leadscore.config import FILE, TABLES, read_funnel
-from leadscore.errors import SHOWN
+from leadscore.errors import SHOWN, DataError, Problem
 from leadscore.history.reading.canonical import ids_as_text
 from leadscore.history.reading.parts import whole
 from leadscore.progress import progress
 from leadscore.store.checking import check_folder
-from leadscore.store.connection import transaction
+from leadscore.store.connection import reading, transaction
 from leadscore.store.dialect import lock_corrections
 from leadscore.store.erasure import all_erased
 from leadscore.store.incomplete import mark_incomplete
@@ -49,6 +49,13 @@ log = logging.getLogger(__name__)
 # Rows that are in memory as Python's tuples at a time.
 SLICE = 1 << 17
 BLOCK = 1 << 22
+
+_OLDER_AND_WHOLE = Problem(
+    "leads",
+    "",
+    "must be of an export that ends no earlier than the latest that was stored, with WHOLE=1",
+    "It would take out what the later export has. Nothing was stored. Leave WHOLE=1 out, or give the latest export",
+)
 
 _DONE = sa.select(sa.literal(1)).where(
     imports.c.source == sa.bindparam("source"), imports.c.table_name == sa.bindparam("name")
@@ -96,16 +103,24 @@ def ingest(
     Raises
     ------
     ConfigError, DataError
-        As `leadscore.history.read_history`; or more than 5 % of the rows of a table would be taken out. Nothing is
-        stored.
+        As `leadscore.history.read_history`; or more than 5 % of the rows of a table would be taken out, or rows of a
+        later export by an earlier one. Nothing is stored.
     StoreError
         The database cannot be used.
     """
     funnel = read_funnel(folder / FILE)
     checked, until = check_folder(folder, funnel, known_until=known_until, quarantine=quarantine)
-    with transaction(store) as connection:
+    with reading(store) as connection:
         latest = latest_known_until(connection)
-    export = Export(until, received_at, outdated=latest is not None and until < latest)
+    outdated = latest is not None and until < latest
+    if outdated and whole:
+        raise DataError((_OLDER_AND_WHOLE,))
+    if outdated:
+        log.warning(
+            "this export ends before the latest that was stored: rows that both have stay as they are; "
+            "if the end stored is wrong, fill a new database"
+        )
+    export = Export(until, received_at, outdated=outdated)
     result = Ingested()
     with ExitStack() as stack:
         all_in_one = stack.enter_context(transaction(store)) if whole else None
@@ -151,7 +166,7 @@ class _Imports:
         lock_corrections(connection, alone=False)
         if table == "transitions":
             # Of a file that was stored before, too: its leads may only now have come.
-            mark_incomplete(connection, checked.leads, checked.incomplete)
+            self._mark_incomplete(connection, checked)
         last = {"source": source, "name": table}
         if source is not None and not self.whole and connection.execute(_DONE, last).first():
             return Loaded(unchanged=True)
@@ -166,6 +181,12 @@ class _Imports:
             row = {"source": source, "table_name": table, "rows": loaded.rows, "finished_at": self.export.received_at}
             connection.execute(sa.insert(imports), row)
         return loaded
+
+    def _mark_incomplete(self, connection: sa.Connection, checked: CheckedTable) -> None:
+        lead_ids, incomplete = checked.leads, checked.incomplete
+        if self.export.outdated:  # it takes no mark away that a later export has set
+            lead_ids, incomplete = lead_ids.filter(pa.array(incomplete)), incomplete[incomplete]
+        mark_incomplete(connection, lead_ids, incomplete)
 
     def _leads(self, connection: sa.Connection, checked: CheckedTable, loaded: Loaded) -> None:
         stored = _load_leads(connection, checked, loaded, self.export)
