@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,11 +13,16 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit
 
+from leadscore.backtest import learn_until
 from leadscore.config import LightGBMSettings
-from leadscore.model import fit_calibration
+from leadscore.model import StageModel, fit_calibration, learning
 from leadscore.model.levelled import LevelledLoss
 from leadscore.model.lightgbm_fit import data_set, grow, tree_settings
 from leadscore.model.stage import is_at_bound
+from leadscore.recalibration.fit import _calibrated
+
+if TYPE_CHECKING:
+    from leadscore.history import History
 
 
 def best(margin: np.ndarray, outcome: np.ndarray, weight: np.ndarray) -> float:
@@ -82,3 +91,35 @@ def test_a_slope_at_its_bound_is_none(sign: float, at_bound: bool) -> None:  # n
     slope, _ = fit_calibration(margin, outcome)
 
     assert is_at_bound(slope) == at_bound
+
+
+def test_recalibration_refuses_a_slope_at_its_bound() -> None:
+    rng = np.random.default_rng(5)
+    margin = rng.normal(size=2_000)
+    outcome = (rng.random(2_000) < expit(1 - margin)).astype(np.float64)
+    before = StageModel(None, slope=1.2)
+
+    after = _calibrated(before, margin, outcome, both=True)
+
+    assert after.slope == 1.2
+    assert expit(after.slope * margin + after.intercept).mean() == pytest.approx(outcome.mean())
+
+
+def test_learning_refuses_a_slope_at_its_bound(small_history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    funnel = small_history.funnel
+    few = funnel.model_copy(update={"lightgbm": funnel.lightgbm.model_copy(update={"min_outcome_leads": 10})})
+    asked: list[float] = []
+
+    def at_bound(*_: object) -> tuple[float, float]:
+        asked.append(np.exp(-3))
+        return asked[-1], 0.0
+
+    losses = count(0, -1)  # whatever is compared later is better: each calibration is kept
+    monkeypatch.setattr(learning, "fit_calibration", at_bound)
+    monkeypatch.setattr(learning, "margin_loss", lambda *_: next(losses))
+
+    model = learn_until(replace(small_history, funnel=few), small_history.known_until, n_jobs=1)
+
+    assert asked
+    assert {stage.slope for stage in model.stages_} == {1.0}
+    assert any(stage.intercept for stage in model.stages_)
