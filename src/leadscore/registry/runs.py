@@ -20,6 +20,8 @@ from leadscore.report import report
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mlflow.models.model import ModelInfo
+
     from leadscore.history import History
     from leadscore.model import FunnelModel
     from leadscore.training import Trained
@@ -68,12 +70,13 @@ def log_training(trained: Trained, history: History, name: str) -> Candidate:
     with connected() as client:
         with mlflow.start_run(experiment_id=experiment_id(client), run_name=name, tags=tags) as run:
             mlflow.log_params(record.params(trained, history, name))
-            mlflow.log_metrics(record.metrics(trained))
+            logged = _log_model_files(trained.model, record.about(trained, history, name) | {"run_id": run.info.run_id})
+            # Metrics that are there before their model are read one by one and stored again for it.
+            mlflow.log_metrics(record.metrics(trained), model_id=logged.model_id)
             _log_files(trained)
             html = report(trained, history, name, run_id=run.info.run_id, trained_at=1_000 * run.info.start_time)
             mlflow.log_text(html, "report.html")
-            about = record.about(trained, history, name) | {"run_id": run.info.run_id}
-            version = log_model(trained.model, about)
+            version = _register(logged)
         first = champion_of(registered_model(client)) is None
         if first:
             client.set_registered_model_alias(model_name(), CHAMPION, str(version))
@@ -91,15 +94,21 @@ def _log_files(trained: Trained) -> None:
 
 def log_model(model: FunnelModel, about: Mapping[str, Any]) -> int:
     """Log a model to the run under way and register it; its version."""
+    return _register(_log_model_files(model, about))
+
+
+def _log_model_files(model: FunnelModel, about: Mapping[str, Any]) -> ModelInfo:
     with TemporaryDirectory() as folder:
         saved = Path(folder) / "funnel_model"
         save_model(model, saved, about)
         # Given requirements are not inferred, and without a signature its slow check is not made.
-        logged = mlflow.pyfunc.log_model(
+        return mlflow.pyfunc.log_model(
             name="model",
             loader_module=LOADER,
             data_path=str(saved),
             pip_requirements=[f"leadscore=={version_of('leadscore')}"],
-            registered_model_name=model_name(),
         )
-    return int(logged.registered_model_version)
+
+
+def _register(logged: ModelInfo) -> int:
+    return int(mlflow.register_model(logged.model_uri, model_name()).version)
