@@ -40,7 +40,7 @@ def test_a_model_that_is_only_judged_gives_the_same_probabilities(small_history:
     everyone = open_leads(small_history, small_history.known_until)
 
     explained, judged = (
-        learn_until(small_history, small_history.known_until, n_jobs=1, explained=each) for each in (True, False)
+        learn_until(small_history, small_history.known_until, n_jobs=1, with_reasons=each) for each in (True, False)
     )
 
     np.testing.assert_array_equal(judged.predict_proba(everyone), explained.predict_proba(everyone))

@@ -72,7 +72,7 @@ def backtest(history: History, cuts: Sequence[int], n_jobs: int, examples: Examp
     for cut, end in zip(cuts, (*cuts[1:], history.known_until + 1), strict=True):
         # As many trees as at the first cut: to find their number anew at each takes longer and changes little.
         first = models[0] if models else None
-        models.append(learn_until(history, cut, n_jobs, examples, explained=False, as_many_as=first))
+        models.append(learn_until(history, cut, n_jobs, examples, with_reasons=False, rounds_from=first))
         mornings = to_judge.of((to_judge.as_of >= cut) & (to_judge.as_of < end))
         parts.append(judge(history, models[-1], mornings))
     judged = Judged.joined(parts)
@@ -87,14 +87,14 @@ def learn_until(
     n_jobs: int,
     examples: Examples | None = None,
     *,
-    explained: bool = True,
-    as_many_as: FunnelModel | None = None,
+    with_reasons: bool = True,
+    rounds_from: FunnelModel | None = None,
 ) -> FunnelModel:
     """A model that has learnt from labels that ended by ``cut``, and from nothing else.
 
     Parameters
     ----------
-    explained, as_many_as
+    with_reasons, rounds_from
         As for `FunnelModel.fit`.
 
     Raises
@@ -106,7 +106,7 @@ def learn_until(
     examples = examples.of(examples.as_of <= cut)
     outcome = known_by(reached(history, examples.lead, examples.as_of), examples.as_of, history.funnel, cut)
     log.info("learning from %d examples known by the cut", np.count_nonzero(~np.isnan(outcome).all(axis=1)))
-    return learn(history, examples, outcome, n_jobs, explained=explained, as_many_as=as_many_as)
+    return learn(history, examples, outcome, n_jobs, with_reasons=with_reasons, rounds_from=rounds_from)
 
 
 def learn(
@@ -115,14 +115,14 @@ def learn(
     outcome: Float32s,
     n_jobs: int,
     *,
-    explained: bool = True,
-    as_many_as: FunnelModel | None = None,
+    with_reasons: bool = True,
+    rounds_from: FunnelModel | None = None,
 ) -> FunnelModel:
     """A model that has learnt the outcomes of examples, those that are not NaN."""
     snapshot = history.at(examples.lead, examples.as_of)
     weight = examples.weights(history.funnel.examples.first_weight)
     model = FunnelModel(history.funnel, n_jobs)
-    return model.fit(snapshot, outcome, weight, examples.on_morning, explained=explained, as_many_as=as_many_as)
+    return model.fit(snapshot, outcome, weight, examples.on_morning, with_reasons=with_reasons, rounds_from=rounds_from)
 
 
 def judge(history: History, model: FunnelModel, examples: Examples) -> Judged:

@@ -99,8 +99,8 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         sample_weight: Float64s | None = None,
         on_morning: Bools | None = None,
         *,
-        explained: bool = True,
-        as_many_as: FunnelModel | None = None,
+        with_reasons: bool = True,
+        rounds_from: FunnelModel | None = None,
     ) -> Self:
         """Learn from examples.
 
@@ -114,10 +114,10 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
             How much each example counts when trees are grown; 1 by default.
         on_morning : ndarray of bool, shape (n_examples,), optional
             Which examples base rates are taken from; all by default.
-        explained : bool, default True
+        with_reasons : bool, default True
             Whether to learn what reasons and grades need, too. Without it `typical_` and `grades_` are not set:
             enough for a model whose probabilities are only judged, which are the same.
-        as_many_as : FunnelModel, optional
+        rounds_from : FunnelModel, optional
             A model of the same funnel that has learnt from earlier time, whose numbers of trees are taken over; by
             default they are found on later blocks of the examples.
 
@@ -138,14 +138,14 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         self.vocabulary_ = fit_vocabulary(X, self.funnel.features.min_category_leads)
         self.trained_until_ = self.grown_until_ = self._last_label_end(X.as_of, y)
         self.recalibrated_ = False
-        learning = self._learning(X, y, weight, explained=explained, as_many_as=as_many_as)
+        learning = self._learning(X, y, weight, with_reasons=with_reasons, rounds_from=rounds_from)
         stages = []
         with progress("learning", "stages", y.shape[1]) as bar:
             for stage in learning.models():
                 stages.append(stage)
                 bar.update()
         self.stages_ = tuple(stages)
-        if explained:
+        if with_reasons:
             self.typical_ = Typical.of(learning.X, y, X.steps.stage, counted[learnt], self.columns_)
             rows = np.flatnonzero(counted[learnt])
             rows = rows[:: max(1, len(rows) // GRADED_EXAMPLES)]
@@ -180,8 +180,8 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         y: Float32s,
         weight: Float64s,
         *,
-        explained: bool,
-        as_many_as: FunnelModel | None,
+        with_reasons: bool,
+        rounds_from: FunnelModel | None,
     ) -> Learning:
         features = matrix(self.features_, X.coded(self.vocabulary_), self.n_jobs)
         names = [column.name for column in self.columns_]
@@ -201,8 +201,8 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
             X.as_of,
             weight,
             self.n_jobs,
-            explained=explained,
-            as_many_as=() if as_many_as is None else as_many_as.stages_,
+            with_reasons=with_reasons,
+            rounds_from=() if rounds_from is None else rounds_from.stages_,
         )
 
     @cached_property

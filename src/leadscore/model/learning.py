@@ -69,9 +69,9 @@ class Learning:
         How much each counts when trees are grown.
     n_jobs : int
         Threads. They change no bit of a model.
-    explained : bool
+    with_reasons : bool
         Whether the trees are to say how many examples come to each leaf, which reasons need.
-    as_many_as : sequence of StageModel
+    rounds_from : sequence of StageModel
         Stages learnt earlier whose numbers of trees are taken over where they were found; empty to find all.
     """
 
@@ -84,8 +84,8 @@ class Learning:
     as_of: Int64s
     weight: Float64s
     n_jobs: int
-    explained: bool
-    as_many_as: Sequence[StageModel] = ()
+    with_reasons: bool
+    rounds_from: Sequence[StageModel] = ()
 
     def models(self) -> Iterator[StageModel]:
         """What is learnt of each later stage, in order, as it is learnt.
@@ -123,7 +123,7 @@ class Learning:
         found = np.array([self._enough(blocks.a, place) and self._enough(blocks.b, place) for place in places])
         trial, rounds = None, settings.rounds
         if found.any():
-            known = max((each.shared_rounds for each in self.as_many_as if each.rounds_found), default=None)
+            known = max((each.shared_rounds for each in self.rounds_from if each.rounds_found), default=None)
             until = blocks.b & found if known is None else None
             trial = together.grown(blocks.a & found, settings.max_rounds if known is None else known, until)
             rounds = trial.rounds
@@ -144,7 +144,7 @@ class Learning:
         booster = self._with_own(place, self._narrowed(place, shared.final), known, own_rounds)
         return replace(
             counted,
-            booster=with_counts(booster, self.X[known]) if self.explained else booster,
+            booster=with_counts(booster, self.X[known]) if self.with_reasons else booster,
             slope=slope,
             intercept=intercept,
             rounds=booster.num_trees(),
@@ -155,11 +155,11 @@ class Learning:
 
     def _known(self, place: int) -> bool:
         """Whether the stage's number of trees is taken over."""
-        return bool(self.as_many_as) and self.as_many_as[place].rounds_found
+        return bool(self.rounds_from) and self.rounds_from[place].rounds_found
 
     def _own_rounds(self, place: int) -> int:
         """How many trees of its own a stage grows where no later block tells."""
-        return self.as_many_as[place].own_rounds if self._known(place) else self.funnel.lightgbm.own_rounds
+        return self.rounds_from[place].own_rounds if self._known(place) else self.funnel.lightgbm.own_rounds
 
     def _enough(self, block: Bools, place: int) -> bool:
         outcome, rows = self.outcome[:, place], block[:, place]
