@@ -97,7 +97,7 @@ def sample_examples(sample_history: History) -> Examples:
 @pytest.fixture(scope="session")
 def sample_model(sample_history: History, sample_examples: Examples) -> FunnelModel:
     """A model that has learnt from them, with few trees; not to be changed."""
-    quick = sample_history.funnel.lightgbm.model_copy(update={"max_rounds": 40, "rounds": 20})
+    quick = sample_history.funnel.lightgbm.model_copy(update={"max_rounds": 20, "rounds": 10})
     funnel = sample_history.funnel.model_copy(update={"lightgbm": quick})
     outcome = reached(sample_history, sample_examples.lead, sample_examples.as_of)
     snapshot = sample_history.at(sample_examples.lead, sample_examples.as_of)

@@ -35,8 +35,8 @@ TIME = "^202[2-4]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5
 
 
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
-# Of each kind: what may be sent, and what may not.
-CASES_QUICK, CASES_SLOW = 50, 2_500
+# Of each kind: what may be sent, and what may not. How many come of so many examples differs by machine.
+CASES_QUICK, CASES_SLOW = 50, 2_000
 CHECKS = {
     "allow_header_conformance",
     "content_type_conformance",

@@ -31,11 +31,11 @@ FEW_TREES = """
 [judging]
 cuts = 2
 mornings_every_days = 14
-resamples = 100
+resamples = 40
 
 [lightgbm]
-rounds = 40
-max_rounds = 80
+rounds = 20
+max_rounds = 40
 """
 
 

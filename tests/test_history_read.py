@@ -995,7 +995,7 @@ def test_a_column_of_its_own_is_no_attribute() -> None:
         check_tables(records(), settings, 0)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     ids=st.lists(st.text(st.sampled_from("ab\0é"), min_size=1, max_size=20), unique=True, max_size=30),
     wanted=st.lists(st.none() | st.text(st.sampled_from("ab\0é"), max_size=20), max_size=30),
@@ -1052,7 +1052,7 @@ BAD_ROWS = st.sampled_from(
 
 
 @pytest.mark.parametrize("block", [text.BLOCK, 256], ids=["one block", "many small blocks"])
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(GOOD_ROWS, st.none()) | ODD_ROWS | st.tuples(BAD_ROWS, st.just("")), max_size=30))
 def test_any_mixture_of_rows_loses_nothing(
     tmp_path_factory: pytest.TempPathFactory, block: int, rows: list[tuple[str, str | None]]

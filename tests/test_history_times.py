@@ -51,7 +51,7 @@ def day_end(local: datetime, zone: str) -> int:
 
 
 @pytest.mark.integration
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(
     rows=st.lists(st.builds(lambda local, zone: local.replace(tzinfo=zone), LOCAL, OFFSETS), min_size=1, max_size=8),
     zone=st.sampled_from(ZONES),

@@ -111,7 +111,7 @@ def test_too_few_outcomes_are_served_the_base_rate(history: History, examples: E
     )
     outcome = reached(history, examples.lead, examples.as_of)
     snapshot = history.at(examples.lead, examples.as_of)
-    model = FunnelModel(funnel).fit(snapshot, outcome, on_morning=examples.on_morning)
+    model = FunnelModel(funnel).fit(snapshot, outcome, on_morning=examples.on_morning, with_reasons=False)
     won = model.stages_[-1]
 
     assert won.n_reached < 100

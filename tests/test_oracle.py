@@ -53,7 +53,7 @@ def test_sql_finds_the_same_columns(seed: int) -> None:
     check_columns(tables, examples_of(tables, seed))
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(tables=tiny_tables())
 def test_sql_finds_the_same_columns_of_tiny_lines(tables: Tables) -> None:
     check_columns(tables, examples_of(tables, seed=0))

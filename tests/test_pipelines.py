@@ -221,12 +221,15 @@ def test_keys_are_created_listed_and_revoked(
     assert "no key" in error
 
 
-def test_serve_without_keys_refuses_other_machines(tmp_path: Path) -> None:
-    done = run("serve", folder=tmp_path, LEADSCORE_HOST="0.0.0.0")  # noqa: S104
+def test_serve_without_keys_refuses_other_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve = partial(called, folder=tmp_path, monkeypatch=monkeypatch, capsys=capsys, LEADSCORE_HOST="0.0.0.0")  # noqa: S104
+    code, _, error = serve("serve")
 
-    assert done.returncode == 2
-    assert "without API keys the service listens on this machine only" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert code == 2
+    assert "without API keys the service listens on this machine only" in error
+    assert "Traceback" not in error
 
 
 def test_serve_names_the_wrong_setting(

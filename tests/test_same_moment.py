@@ -182,7 +182,7 @@ def test_a_date_is_known_at_the_end_of_its_day(histories: list[History]) -> None
 Event = tuple[int, int, int, bool, int]  # lead, day, hour, whole day, stage
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(
     st.lists(
         st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 23), st.booleans(), st.integers(0, 5)),

@@ -53,7 +53,7 @@ rows = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(rows, st.integers(1, 12))
 def test_order_is_what_its_definition_says(rows: list[Row], enough: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
