@@ -15,7 +15,7 @@ from schemathesis.engine.events import FatalError, NonFatalError, ScenarioFinish
 
 from leadscore.batch import publish_list
 from leadscore.store import create_key, transaction
-from tests.conftest import enter
+from tests.fixtures import enter
 from tests.service import Clock, Running, running, settings_of
 from tests.stores import fresh_url
 

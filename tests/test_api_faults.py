@@ -30,7 +30,7 @@ from leadscore.registry.versions import CHAMPION
 from leadscore.scoring import score_leads
 from leadscore.store import open_store, reading
 from leadscore.store.schema import touches
-from tests.conftest import enter
+from tests.fixtures import enter
 from tests.service import Clock, Running, leads_as_sent, running, settings_of
 from tests.stores import fresh_url
 

@@ -20,7 +20,7 @@ from leadscore.api.documents import Problem
 from leadscore.batch import publish_list
 from leadscore.store import create_key, revoke_key, transaction
 from tests import hostile
-from tests.conftest import enter
+from tests.fixtures import enter
 from tests.hostile import (
     ALL,
     CHUNKED,

@@ -19,8 +19,8 @@ import pytest
 from leadscore.batch import publish_list
 from leadscore.history.line import DAY
 from leadscore.store import SCOPES, Outcome, create_key, ingest, listed_rows, reading, records_of, transaction
-from tests.conftest import enter
 from tests.crms import CRMS, TRENDS, Dynamics, HubSpot, Odoo, Salesforce, StandIn, answering
+from tests.fixtures import enter
 from tests.service import Clock, Running, running, settings_of
 from tests.stores import contents, opened
 

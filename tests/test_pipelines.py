@@ -19,7 +19,7 @@ import pytest
 
 from leadscore.command import INTERVALS, SHOWN, moment, readable, write_list
 from leadscore.registry.connection import connected
-from tests.conftest import enter
+from tests.fixtures import enter
 
 pytestmark = pytest.mark.integration
 

@@ -53,6 +53,7 @@ grid_days = [4, 32]
 mornings_every_days = 30
 [judging]
 mornings_every_days = 9
+resamples = 40
 [features]
 windows_days = [7, 30]
 [lightgbm]

@@ -32,7 +32,7 @@ from leadscore.registry.runs import Candidate, log_model, log_training
 from leadscore.registry.versions import CHAMPION, FORMER
 from leadscore.scoring import probability_columns
 from leadscore.training import Trained, train
-from tests.conftest import enter
+from tests.fixtures import enter
 
 NAME = "leadscore"
 EVENTS = ("transitions", "touches", "changes")

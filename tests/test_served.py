@@ -23,7 +23,7 @@ from leadscore.registry.identity import identity_of, is_registered
 from leadscore.registry.runs import log_model
 from leadscore.registry.served import COPIES_KEPT, OTHER_MODELS_KEPT
 from leadscore.registry.versions import CHAMPION
-from tests.conftest import enter
+from tests.fixtures import enter
 
 if TYPE_CHECKING:
     from threading import Barrier

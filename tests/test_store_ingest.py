@@ -119,6 +119,13 @@ def filled(request: pytest.FixtureRequest, small: Path, tmp_path_factory: pytest
         yield store
 
 
+@pytest.fixture(params=["by row", "by Arrow"])
+def either_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few rows there are."""
+    monkeypatch.setattr(arrow, "FEW_EVENTS", 1 << 30 if request.param == "by row" else -1)
+
+
+@pytest.mark.usefixtures("either_reader")
 def test_the_store_gives_the_history_that_the_folder_gives_bit_for_bit(filled: Store, small: Path) -> None:
     stored, read = read_store(filled), read_history(small)
 
@@ -134,6 +141,7 @@ def _learnt(history: History) -> tuple[Any, Any]:
     return matrix(catalogue(history.funnel, history.vocabulary), history.at(*some)), reached(history, *some)
 
 
+@pytest.mark.usefixtures("either_reader")
 def test_odd_rows_give_the_history_that_the_folder_gives(database: Store, folder: Path) -> None:
     ingest(database, folder, received_at=NOON)
 
@@ -146,6 +154,7 @@ def test_odd_rows_give_the_history_that_the_folder_gives(database: Store, folder
 @pytest.fixture
 def several_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     """However few rows there are and however few cores."""
+    monkeypatch.setattr(arrow, "FEW_EVENTS", -1)
     monkeypatch.setattr(arrow, "WORTH_READERS", -1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
 
@@ -178,6 +187,7 @@ def test_numbers_are_those_of_the_leads(filled: Store, small: Path) -> None:
     assert [stored[each] for each in number.tolist()] == history.ids.tolist()
 
 
+@pytest.mark.usefixtures("either_reader")
 @pytest.mark.parametrize(
     ("odd", "employees"),
     [(7.0, 12.0), (None, 12.0), ("2025-03-04T08:00:00Z", 12.0), ("\N{SNOWMAN}\n", 12.0), ("", "12")],

@@ -28,7 +28,7 @@ from leadscore.metrics import Interval, log_loss
 from leadscore.registry.connection import connected, experiment_id
 from leadscore.tuning import SPACE, Limits, Tuned, before_judging, inner_cuts, settings_of, toml, tune, with_settings
 from leadscore.tuning.search import _rounds_are_set
-from tests.conftest import enter
+from tests.fixtures import enter
 from tests.lines import FUNNEL, random_tables, taken
 from tests.test_no_leakage import rewritten_after
 

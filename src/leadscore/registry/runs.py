@@ -102,12 +102,13 @@ def _log_model_files(model: FunnelModel, about: Mapping[str, Any]) -> ModelInfo:
         saved = Path(folder) / "funnel_model"
         save_model(model, saved, about)
         # Given requirements are not inferred, and without a signature its slow check is not made.
-        return mlflow.pyfunc.log_model(
+        logged: ModelInfo = mlflow.pyfunc.log_model(
             name="model",
             loader_module=LOADER,
             data_path=str(saved),
             pip_requirements=[f"leadscore=={version_of('leadscore')}"],
         )
+    return logged
 
 
 def _register(logged: ModelInfo) -> int:

@@ -24,7 +24,7 @@ from leadscore.history.reading.faults import Effect, incomplete_leads
 from leadscore.history.reading.future import all_far_ahead
 from leadscore.history.reading.parts import Part, joined, whole
 from leadscore.history.tables import STAYS, ChangeTable, Coded, LeadTable, Tables, TouchTable, TransitionTable
-from leadscore.store.arrow import arrow_reader, row_reader
+from leadscore.store.arrow import row_reader, store_reader
 from leadscore.store.connection import reading
 from leadscore.store.dialect import rows_among
 from leadscore.store.schema import EVENTS, changes, leads, touches, transitions
@@ -96,7 +96,7 @@ def _built(tables: Tables, funnel: Funnel) -> History:
 
 
 def _read_all(store: Store, funnel: Funnel, known_until: int) -> tuple[Tables, Int64s]:
-    with arrow_reader(store) as query:
+    with store_reader(store) as query:
         tables, number = _tables(query, None, known_until, funnel, store.engine.dialect.name)
         warnings = (
             *_incomplete(tables.leads),
