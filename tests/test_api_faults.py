@@ -236,6 +236,7 @@ def test_a_new_champion_that_does_not_load_is_not_served(
         assert api.get("/v1/model").json()["trouble"]
 
 
+@pytest.mark.slow
 def test_two_services_two_writers_and_ten_readers_on_one_sqlite_file(
     registry: Path, sqlite_url: str, clock: Clock, small_history: History, small_model: FunnelModel
 ) -> None:

@@ -62,6 +62,7 @@ def test_outcomes_that_depend_on_nothing_have_no_signal(tmp_path: Path, monkeypa
     assert len(shown.warnings) == len(shown.no_signal)
 
 
+@pytest.mark.slow
 def test_a_company_whose_records_are_in_order_has_neither(tmp_path: Path) -> None:
     shown = found(company(tmp_path / "company", LEADS, seed=1, settings=FEW_TREES))
 
