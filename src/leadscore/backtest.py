@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from leadscore.errors import TrainingError
 from leadscore.examples import judging_examples, known_by, learning_examples
@@ -16,7 +19,8 @@ from leadscore.metrics import Judged
 from leadscore.model import FunnelModel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Executor
 
     from leadscore.examples import Examples
     from leadscore.history import History, Snapshot
@@ -54,31 +58,54 @@ class Backtest:
     examples: Examples
 
 
-def backtest(history: History, cuts: Sequence[int], n_jobs: int, examples: Examples | None = None) -> Backtest:
+@contextmanager
+def side_by_side(n_jobs: int) -> Iterator[Executor]:
+    """Threads for fits that take one each: several threads of one fit wait for each other time and again."""
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_jobs) as pool:
+        yield pool
+
+
+def backtest(
+    history: History,
+    cuts: Sequence[int],
+    n_jobs: int,
+    examples: Examples | None = None,
+    pool: Executor | None = None,
+) -> Backtest:
     """Learn, for each cut, from examples whose label ends by it; judge on the mornings from it to the next cut.
 
     A lead may be on both sides; no label interval is: learnt are ``as_of + horizon <= cut``, judged
     ``as_of >= cut``, per stage with its own horizon.
+
+    Parameters
+    ----------
+    pool : Executor, optional
+        Of `side_by_side`, shared with other fits; by default ``n_jobs`` threads of its own.
 
     Raises
     ------
     TrainingError
         Nothing is ripe on one side of a cut.
     """
+    if pool is None:
+        with side_by_side(n_jobs) as own:
+            return backtest(history, cuts, n_jobs, examples, own)
     examples = learning_examples(history) if examples is None else examples
     to_judge = judging_examples(history, cuts[0])
-    models: list[FunnelModel] = []
-    parts = []
-    for cut, end in zip(cuts, (*cuts[1:], history.known_until + 1), strict=True):
-        # As many trees as at the first cut: to find their number anew at each takes longer and changes little.
-        first = models[0] if models else None
-        models.append(learn_until(history, cut, n_jobs, examples, with_reasons=False, rounds_from=first))
-        mornings = to_judge.of((to_judge.as_of >= cut) & (to_judge.as_of < end))
-        parts.append(judge(history, models[-1], mornings))
+
+    def at(cut: int, end: int, first: FunnelModel | None = None) -> tuple[FunnelModel, Judged]:
+        model = learn_until(history, cut, 1, examples, with_reasons=False, rounds_from=first)
+        return model, judge(history, model, to_judge.of((to_judge.as_of >= cut) & (to_judge.as_of < end)))
+
+    spans = list(zip(cuts, (*cuts[1:], history.known_until + 1), strict=True))
+    # As many trees as at the first cut: to find their number anew at each takes longer and changes little.
+    first = pool.submit(at, *spans[0]).result()
+    later = [pool.submit(at, *span, first[0]) for span in spans[1:]]
+    models, parts = zip(first, *(each.result() for each in later), strict=True)
     judged = Judged.joined(parts)
     if np.isnan(judged.outcome).all():
         raise TrainingError("no outcome is known on any morning after the cut: the history is too short to judge on")
-    return Backtest(tuple(cuts), tuple(models), judged, examples)
+    return Backtest(tuple(cuts), models, judged, examples)
 
 
 def learn_until(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit, logit
 
+from leadscore.backtest import side_by_side
 from leadscore.baselines import Logistic, MostRecentlyTouched, NaiveBayes, OldestFirst
 from leadscore.errors import TrainingError
 from leadscore.examples import known_by
@@ -102,39 +103,48 @@ def scores_of(history: History, past: Backtest, n_jobs: int) -> list[Scores]:
     shape = judged.probability.shape
     logistic, bayes, won = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(len(judged))
     recent, oldest = np.zeros(len(judged)), np.zeros(len(judged))
-    closed = True
-    for cut, end in zip(past.cuts, (*past.cuts[1:], history.known_until + 1), strict=True):
+
+    def at(cut: int, end: int) -> bool:
         rows = (judged.as_of >= cut) & (judged.as_of < end)
         seen = history.at(judged.lead[rows], judged.as_of[rows])
-        examples = past.examples.of(past.examples.as_of <= cut)
-        outcome = known_by(reached(history, examples.lead, examples.as_of), examples.as_of, history.funnel, cut)
-        logistic[rows] = _logistic(history, examples, outcome, n_jobs).predict_proba(seen)
+        logistic[rows] = logistic_until(history, past.examples, cut, 1).predict_proba(seen)
         recent[rows], oldest[rows] = (each.decision_function(seen) for each in (MostRecentlyTouched(), OldestFirst()))
         try:
-            won[rows], bayes[rows] = _bayes(history, examples, outcome, cut, seen)
+            won[rows], bayes[rows] = _bayes(history, past.examples, cut, seen)
         except TrainingError as error:
             log.warning("%s is left out: %s", NAIVE_BAYES, error)
-            closed = False
+            return False
+        return True
+
+    with side_by_side(n_jobs) as pool:
+        closed = all(list(pool.map(at, past.cuts, (*past.cuts[1:], history.known_until + 1))))
     found = [Scores(BASE_RATE, judged.base, judged.base[:, place])]
     found += [Scores(NAIVE_BAYES, bayes, won)] if closed else []
     found += [Scores(LOGISTIC, logistic, logistic[:, place])]
     return [*found, Scores(RECENT, None, recent), Scores(OLDEST, None, oldest)]
 
 
-def _logistic(history: History, examples: Examples, outcome: Float32s, n_jobs: int) -> Logistic:
+def logistic_until(history: History, examples: Examples, cut: int, n_jobs: int) -> Logistic:
+    """A logistic regression that has learnt from those of the examples whose label had ended by ``cut``."""
+    examples, outcome = _known_by(history, examples, cut)
     weight = examples.weights(history.funnel.examples.first_weight)
     snapshot = history.at(examples.lead, examples.as_of)
     return Logistic(history.funnel, n_jobs=n_jobs).fit(snapshot, outcome, weight, examples.on_morning)
 
 
-def _bayes(
-    history: History, examples: Examples, outcome: Float32s, cut: int, seen: Snapshot
-) -> tuple[Float64s, Float64s]:
+def _known_by(history: History, examples: Examples, cut: int) -> tuple[Examples, Float32s]:
+    examples = examples.of(examples.as_of <= cut)
+    outcome = reached(history, examples.lead, examples.as_of)
+    return examples, known_by(outcome, examples.as_of, history.funnel, cut)
+
+
+def _bayes(history: History, examples: Examples, cut: int, seen: Snapshot) -> tuple[Float64s, Float64s]:
     """Probability of the win as naive Bayes states it, and probabilities of each stage within its horizon.
 
     It states no horizon, so log odds of each stage are a line of its own log odds, fitted on past mornings later than
     what it had learnt from by then.
     """
+    examples, outcome = _known_by(history, examples, cut)
     first = int(examples.as_of.min()) if len(examples) else cut
     earlier = first + int(LEARNT_SHARE * (cut - max(history.funnel.horizons) * DAY - first))
     before = NaiveBayes().fit(history, earlier)

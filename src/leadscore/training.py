@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leadscore.backtest import backtest, default_cuts, learn
+from leadscore.backtest import backtest, default_cuts, learn, side_by_side
 from leadscore.examples import learning_examples
 from leadscore.findings import findings
 from leadscore.labels import reached
@@ -57,11 +57,15 @@ def train(history: History, n_jobs: int) -> Trained:
     TrainingError
         The history is too short to learn from one part and judge on a later one.
     """
-    examples = learning_examples(history)
-    past = backtest(history, default_cuts(history), n_jobs, examples)
-    found = findings(history, past, n_jobs)
+    examples, cuts = learning_examples(history), default_cuts(history)
     outcome = reached(history, examples.lead, examples.as_of)
-    model, found = found.serving(learn(history, examples, outcome, n_jobs))
+    with side_by_side(n_jobs) as pool:
+        learnt = pool.submit(learn, history, examples, outcome, 1)
+        past = backtest(history, cuts, n_jobs, examples, pool)
+        model = learnt.result()
+    model.n_jobs = n_jobs
+    found = findings(history, past, n_jobs)
+    model, found = found.serving(model)
     for warning in found.warnings:
         log.warning("%s", warning)
     n_ripe = int(np.count_nonzero(~np.isnan(outcome).all(axis=1)))
