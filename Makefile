@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sample train rank evaluate recalibrate tune promote rollback ingest score serve keys mlflow bpic2012 olist test test-fast test-slow check bench-features bench-scale bench-outcome bench-honesty bench-reasons bench-api clean
+.PHONY: help demo sample train rank evaluate recalibrate tune promote rollback ingest score serve keys mlflow bpic2012 olist test test-fast test-slow check bench-features bench-scale bench-outcome bench-honesty bench-drift bench-reasons bench-api clean
 
 help: ## list the targets
 	@echo "make <target>, where a target is one of"
@@ -123,6 +123,9 @@ bench-outcome: .venv/.dev ## the published protocol for the log in folder BPIC20
 
 bench-honesty: .venv/.dev ## whether "no signal" and "leak?" are said when they are true, for 20 companies
 	$(PY) -m benchmarks.bench_honesty
+
+bench-drift: .venv/.dev ## what the gate does when the world moves, in 100 companies; goes on where it stopped
+	$(PY) -m benchmarks.bench_drift
 
 bench-reasons: .venv/.dev ## the reasons for a page of 50 leads
 	$(PY) -m benchmarks.bench_reasons

@@ -12,7 +12,7 @@ log = logging.getLogger("leadscore.promote")
 
 
 def main() -> None:
-    """Compare on the latest ripe mornings of a data set, print what the gate says, promote."""
+    """Compare on mornings of a data set, print what the gate says, promote."""
     parser = data_set_arguments(__doc__)
     parser.add_argument("--version", type=int, help="default: the newest")
     parser.add_argument("--force", metavar="REASON", help="put it into service though the gate holds it back")
@@ -20,7 +20,7 @@ def main() -> None:
     contest = contenders(asked.version, asked.jobs)
     verdict = None
     if contest.champion is not None:
-        verdict = compare(read(asked), contest.candidate, contest.champion, asked.jobs)
+        verdict = compare(read(asked), contest.candidate, contest.champion, asked.jobs, contest.leaks)
         print(f"version {contest.version} against version {contest.champion_version}:\n{verdict}")
     moved = promote(contest, verdict, asked.force)
     log.info("%s: champion is version %d, was %s", model_name(), moved.version, moved.former or "none")

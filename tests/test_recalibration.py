@@ -12,12 +12,11 @@ import pytest
 from numpy.testing import assert_array_equal
 from scipy.special import expit, logit
 
-from leadscore import gate
 from leadscore.backtest import default_cuts, judge, learn_until
 from leadscore.config import parse_funnel
 from leadscore.errors import ModelError
 from leadscore.examples import judging_examples
-from leadscore.gate import compare
+from leadscore.gate import compare, recipe
 from leadscore.history import DAY, build_history, read_tables
 from leadscore.metrics import calibration_error
 from leadscore.model import fit_intercept, load_model, save_model
@@ -396,8 +395,7 @@ def test_the_gate_lets_a_recalibration_pass_that_helps(moved_history: History, m
     verdict = compare(moved_history, candidate, model, n_jobs=1)
 
     assert verdict.passed, str(verdict)
-    assert verdict.candidate == "a twin learnt before the first morning judged, recalibrated by then"
-    assert verdict.champion == "as it is"
+    assert "old, recalibrated 0 days ago and the champion's" in verdict.evidence[-1].judged
     assert "log loss: -0.0" in str(verdict)
 
 
@@ -410,7 +408,7 @@ def test_the_gate_holds_a_recalibration_back_that_harms(
         return found
 
     candidate = recalibrate(history, model, n_jobs=1).model
-    monkeypatch.setattr(gate, "recalibrate", harming)
+    monkeypatch.setattr(recipe, "recalibrate", harming)
 
     assert not compare(history, candidate, model, n_jobs=1).passed
 
@@ -423,9 +421,9 @@ def test_the_trees_of_a_recalibrated_models_twin_are_those_of_its_origin(
 ) -> None:
     origin = model if learnt.startswith("before") else learn_until(history, NOW + 90 * DAY, n_jobs=1)
     candidate = recalibrate(history, origin, n_jobs=1).model
-    monkeypatch.setattr(gate, "recalibrate", lambda _history, twin, *_: Recalibrated(twin, ()))
+    monkeypatch.setattr(recipe, "recalibrate", lambda _history, twin, *_: Recalibrated(twin, ()))
 
     verdict = compare(history, candidate, origin, n_jobs=1)
 
-    assert verdict.candidate.endswith("recalibrated by then")
+    assert "recalibrated 0 days ago" in verdict.evidence[-1].judged
     assert "log loss: +0.0000 (+0.0000 to +0.0000)" in str(verdict)

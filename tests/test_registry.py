@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from matplotlib.figure import Figure
 from numpy.testing import assert_array_equal
 
 from leadscore.errors import ModelError, RegistryError
-from leadscore.gate import Rule, Verdict
+from leadscore.gate import Evidence, Rule, Verdict
 from leadscore.history import History, read_history
 from leadscore.registry import Handover, contenders, load_champion, promote, rollback, runs
 from leadscore.registry.connection import connected, experiment_id
@@ -36,8 +37,9 @@ from tests.fixtures import enter
 
 NAME = "leadscore"
 EVENTS = ("transitions", "touches", "changes")
-PASSED = Verdict((Rule("log loss", kept=True, found="the same"),), "as it is", "as it is")
-HELD_BACK = Verdict((Rule("log loss", kept=False, found="much worse"),), "as it is", "as it is")
+ENOUGH = (Evidence("later mornings", "the models as they are", "sql", 40, 40),)
+PASSED = Verdict(ENOUGH, (Rule("log loss", kept=True, found="the same"),))
+HELD_BACK = Verdict(ENOUGH, (Rule("log loss", kept=False, found="much worse"),))
 
 
 def put_in_service(version: int | None = None) -> Handover:
@@ -288,12 +290,31 @@ def tags_of(version: int) -> dict[str, str]:
 
 
 def test_a_candidate_that_the_gate_holds_back_stays_one_and_the_version_says_why(three: None) -> None:
-    with pytest.raises(RegistryError, match=r"(?s)gate holds leadscore version 2 back.*much worse.*FORCE"):
+    with pytest.raises(RegistryError, match=r"(?s)leadscore version 2 is held back.*much worse.*FORCE"):
         promote(contenders(2), HELD_BACK)
 
     assert champions() == {CHAMPION: 1}
     assert "held back" in tags_of(2)["leadscore.gate"]
     assert "leadscore.forced" not in tags_of(2)
+
+
+def test_what_cannot_be_compared_leaves_the_champion_in_service(three: None) -> None:
+    few = Verdict((replace(ENOUGH[0], n_reached=39),), (Rule("leaks", kept=True, found="none"),), "2026-01-05")
+
+    with pytest.raises(RegistryError, match=r"(?s)version 2 is not comparable; version 1 stays.*39 leads.*2026-01-05"):
+        promote(contenders(2), few)
+
+    assert champions() == {CHAMPION: 1}
+    assert tags_of(2)["leadscore.gate"].startswith("not comparable")
+
+
+def test_the_leak_alarms_of_the_training_run_go_with_its_version_and_what_is_recalibrated_from_it(three: None) -> None:
+    with connected() as client:
+        run_id = client.get_model_version(NAME, "2").run_id
+        client.set_tag(str(run_id), "leadscore.leaks", "leak? won from lead: AUC 0.985")
+        client.set_model_version_tag(NAME, "3", "leadscore.recalibrated_from", "2")
+
+    assert contenders(2).leaks == contenders(3).leaks == "leak? won from lead: AUC 0.985"
 
 
 def test_who_forces_a_candidate_says_why_and_it_is_recorded(three: None) -> None:
@@ -326,13 +347,13 @@ def test_of_two_promotions_at_once_one_is_told_to_compare_again(three: None) -> 
 RIVAL = """
 import sys
 from leadscore.errors import RegistryError
-from leadscore.gate import Rule, Verdict
+from leadscore.gate import Evidence, Rule, Verdict
 from leadscore.registry import contenders, promote
 contest = contenders(int(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    promote(contest, Verdict((Rule("log loss", True, "the same"),), "as it is", "as it is"))
+    promote(contest, Verdict((Evidence("replay", "both", "sql", 40, 40),), (Rule("log loss", True, "the same"),)))
     print("promoted")
 except RegistryError as error:
     print(error)

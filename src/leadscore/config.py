@@ -354,7 +354,7 @@ class GateSettings(Section):
     Attributes
     ----------
     margin : float
-        How much worse, in log loss in nats, the candidate may be: the upper end of the interval must not lie above.
+        How much worse, in log loss in nats, the candidate may be even where that is clear.
     """
 
     margin: Annotated[float, Field(ge=0, le=1)] = 0.002

@@ -3,7 +3,7 @@
 from leadscore.metrics.capacity import Worked, worked
 from leadscore.metrics.judged import Judged
 from leadscore.metrics.ordering import Ordering, auc, average_precision, gains
-from leadscore.metrics.paired import calibration_difference, loss_difference, loss_differences, precision_difference
+from leadscore.metrics.paired import loss_difference, loss_differences, order_difference, precision_difference
 from leadscore.metrics.probabilities import Tenths, calibration_error, log_loss, log_losses
 from leadscore.metrics.resampling import Interval, Resamples
 from leadscore.metrics.steadiness import jitter
@@ -24,7 +24,6 @@ __all__ = [
     "Worked",
     "auc",
     "average_precision",
-    "calibration_difference",
     "calibration_error",
     "figures",
     "gains",
@@ -33,6 +32,7 @@ __all__ = [
     "log_losses",
     "loss_difference",
     "loss_differences",
+    "order_difference",
     "overall",
     "precision_difference",
     "worked",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leadscore.metrics.probabilities import Tenths, log_losses
+from leadscore.metrics.probabilities import log_losses
 from leadscore.metrics.resampling import Resamples
+from leadscore.metrics.within_mornings import WithinMornings
 
 if TYPE_CHECKING:
     from leadscore.history.line import Bools, Float64s, Int64s
@@ -34,6 +36,15 @@ def loss_difference(judged: Judged, ours: Float64s, theirs: Float64s) -> Interva
     return Resamples.of(judged.lead[row], judged.funnel.judging.resamples).mean(difference)
 
 
+def order_difference(judged: Judged, ours: Float64s, theirs: Float64s) -> Interval:
+    """How much better our probabilities order the leads of one morning and current stage than theirs do."""
+    of_ours, of_theirs = (
+        WithinMornings.of(replace(judged, probability=each).pooled(), judged.funnel.judging.resamples)
+        for each in (ours, theirs)
+    )
+    return of_ours.leads.intervals(lambda drawn: np.array([of_ours.value(drawn) - of_theirs.value(drawn)]))[0]
+
+
 def precision_difference(judged: Judged, ours: Bools, theirs: Bools) -> Interval:
     """Share that reached the handoff among our contacts, less that among theirs.
 
@@ -51,20 +62,5 @@ def precision_difference(judged: Judged, ours: Bools, theirs: Bools) -> Interval
         contacts, found, their_contacts, they_found = drawn @ sums
         both = contacts and their_contacts
         return np.array([found / contacts - they_found / their_contacts if both else np.nan])
-
-    return leads.intervals(difference)[0]
-
-
-def calibration_difference(judged: Judged, ours: Float64s, theirs: Float64s) -> Interval:
-    """Calibration error of our probabilities over all stages, less that of theirs."""
-    known = ~np.isnan(judged.outcome)
-    outcome, lead = judged.outcome[known].astype(np.float64), judged.lead[np.nonzero(known)[0]]
-    leads = Resamples.of(lead, judged.funnel.judging.resamples)
-    off = [leads.by_lead(Tenths.of(each[known]).columns(each[known] - outcome)) for each in (ours, theirs)]
-    n = leads.by_lead(np.ones(len(outcome)))[:, 0]
-
-    def difference(drawn: Float64s) -> Float64s:
-        mine, other = (np.abs(drawn @ each).sum() / (drawn @ n) for each in off)
-        return np.array([mine - other])
 
     return leads.intervals(difference)[0]

@@ -74,7 +74,7 @@ class Resamples:
         values = figures(np.ones(self.n_leads))
         if not self.n_leads or not self.n:
             return [Interval(float(value), float("nan"), float("nan")) for value in values]
-        drawn = np.array([figures(often) for often in self._drawn()])
+        drawn = np.array([figures(often) for often in self.drawn()])
         tail = (1 - LEVEL) / 2
         ends = [_quantiles(column[~np.isnan(column)], (tail, 1 - tail)) for column in drawn.T]
         return [Interval(float(value), low, high) for value, (low, high) in zip(values, ends, strict=True)]
@@ -89,7 +89,7 @@ class Resamples:
 
         return self.intervals(figures)[0]
 
-    def _drawn(self) -> Iterator[Float64s]:
+    def drawn(self) -> Iterator[Float64s]:
         """How often each lead is drawn in each resample; the same every time."""
         random = np.random.default_rng(SEED)
         for _ in range(self.n):

@@ -94,12 +94,13 @@ class WithinMornings:
         """How well the score orders them, with bounds by bootstrap over leads."""
         compared_with = np.concatenate([span.compared_with(self.reached) for span in self.spans])
         counts = [len(np.unique(self.leads.place[rows])) for rows in (np.flatnonzero(self.share), compared_with)]
-        [interval] = self.leads.intervals(lambda drawn: np.array([self._order(drawn)]))
+        [interval] = self.leads.intervals(lambda drawn: np.array([self.value(drawn)]))
         deviation = (interval.high - interval.low) / (2 * norm.isf((1 - 0.95) / 2))
         width = float(norm.isf(1 - BOUND)) * deviation
         return Order(interval, interval.value - width, interval.value + width, *counts)
 
-    def _order(self, drawn: Float64s) -> float:
+    def value(self, drawn: Float64s) -> float:
+        """How well the score orders them, by how often each lead counts, shape (n_leads,)."""
         weight = drawn.take(self.leads.place)
         total = above = 0.0
         for span in self.spans:

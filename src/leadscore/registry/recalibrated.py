@@ -12,14 +12,13 @@ import numpy as np
 from leadscore.registry import record
 from leadscore.registry.connection import connected, experiment_id, model_name
 from leadscore.registry.runs import Candidate, log_model
+from leadscore.registry.versions import RECALIBRATED_FROM
 
 if TYPE_CHECKING:
     from typing import Any
 
     from leadscore.history import History
     from leadscore.recalibration import Moved, Recalibrated
-
-RECALIBRATED_FROM = "leadscore.recalibrated_from"
 
 
 def log_recalibration(found: Recalibrated, history: History, name: str, source: int) -> Candidate:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from leadscore.history.zone import EPOCH
 from leadscore.metrics import ALL
+from leadscore.registry.versions import LEAKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -75,7 +76,7 @@ def tags(trained: Trained) -> dict[str, str]:
     findings = trained.findings
     found = {
         "leadscore.no_signal": ", ".join(findings.no_signal),
-        "leadscore.leaks": "\n".join(map(str, findings.leaks)),
+        LEAKS: "\n".join(map(str, findings.leaks)),
     }
     return {name: text for name, text in found.items() if text}
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 CHAMPION, FORMER = "champion", "former_champions"
 GATE, FORCED = "leadscore.gate", "leadscore.forced"
+LEAKS, RECALIBRATED_FROM = "leadscore.leaks", "leadscore.recalibrated_from"
 REMEMBERED = 1_000
 # MLflow refuses longer tags of a version.
 LONGEST_TAG = 5_000
@@ -55,12 +56,15 @@ class Contenders:
         Of the registered model; the latter None where there is no champion.
     candidate, champion : FunnelModel
         Loaded; the latter None where there is no champion.
+    leaks : str
+        The leak alarms of the run that the candidate's trees are of.
     """
 
     version: int
     candidate: FunnelModel
     champion_version: int | None
     champion: FunnelModel | None
+    leaks: str = ""
 
 
 def contenders(version: int | None = None, n_jobs: int = 1) -> Contenders:
@@ -82,7 +86,11 @@ def contenders(version: int | None = None, n_jobs: int = 1) -> Contenders:
                 "or name one: make promote VERSION=1"
             )
         return Contenders(
-            chosen, _loaded(chosen, n_jobs), champion, None if champion is None else _loaded(champion, n_jobs)
+            chosen,
+            _loaded(chosen, n_jobs),
+            champion,
+            None if champion is None else _loaded(champion, n_jobs),
+            _leaks(client, chosen),
         )
 
 
@@ -109,11 +117,12 @@ def promote(contest: Contenders, verdict: Verdict | None, forced: str | None = N
         raise ValueError("there is a champion: the candidate must be compared with it")
     with connected() as client:
         if verdict is not None:
-            _tag(client, contest.version, GATE, f"{'passed' if verdict.passed else 'held back'}\n{verdict}")
+            _tag(client, contest.version, GATE, f"{verdict.decision}\n{verdict}")
         if verdict is not None and not verdict.passed:
             if not forced:
                 raise RegistryError(
-                    f"the gate holds {model_name()} version {contest.version} back:\n{verdict}\n"
+                    f"{model_name()} version {contest.version} is {verdict.decision}; "
+                    f"version {contest.champion_version} stays in service:\n{verdict}\n"
                     'to put it into service all the same, say why: make promote FORCE="reason"'
                 )
             _tag(client, contest.version, FORCED, forced)
@@ -184,6 +193,18 @@ def download(version: int, into: Path) -> Path:
     local = mlflow.artifacts.download_artifacts(f"models:/{model_name()}/{version}", dst_path=str(into))
     flavour = mlflow.models.Model.load(local).flavors[mlflow.pyfunc.FLAVOR_NAME]
     return Path(local) / str(flavour[mlflow.pyfunc.DATA])
+
+
+def _leaks(client: mlflow.MlflowClient, version: int) -> str:
+    """What was suspected when the trees of a version were learnt; of a recalibrated one, those of its origin."""
+    found = client.get_model_version(model_name(), str(version))
+    while RECALIBRATED_FROM in found.tags:
+        try:
+            found = client.get_model_version(model_name(), found.tags[RECALIBRATED_FROM])
+        except MlflowException:
+            # The origin was deleted, and its run may be, too.
+            return ""
+    return str(client.get_run(found.run_id).data.tags.get(LEAKS, "")) if found.run_id else ""
 
 
 def _tag(client: mlflow.MlflowClient, version: int, name: str, text: str) -> None:

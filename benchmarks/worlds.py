@@ -1,0 +1,121 @@
+"""Invented companies whose world moves: what changes, and when, is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from leadscore.config import TableName, parse_funnel
+from leadscore.history import History, build_history, check_tables
+from leadscore.history.zone import micros
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leadscore.history.line import Bools, Float64s
+
+FUNNEL = """
+[funnel]
+stages = ["lead", "qualified", "won"]
+lost = ["lost"]
+handoff = ["lead", "qualified"]
+[horizon_days]
+qualified = 30
+won = 60
+[attributes]
+numbers = ["employees"]
+categories = ["source"]
+[judging]
+cuts = 3
+mornings_every_days = 7
+[examples]
+mornings_every_days = 14
+[lightgbm]
+rounds = 60
+max_rounds = 120
+"""
+BEGIN, DAYS = datetime(2023, 1, 1, tzinfo=UTC), 900
+SOURCES = ("website", "webinar", "referral")
+# The chance of an ordinary lead to be qualified, and of a qualified one to be won, as log odds; what each source and a
+# large company add.
+QUALIFIED, WON = -1.6, -0.6
+ADDED = {"website": 0.0, "webinar": 0.8, "referral": 1.4, "fair": 0.0}
+LARGE = 1.0
+
+
+@dataclass(frozen=True)
+class World:
+    """How leads come in and what becomes of them; each setting is a function of the day that a lead is created on.
+
+    Attributes
+    ----------
+    level : callable
+        Added to the log odds of every step.
+    source : callable
+        Log odds that each source adds.
+    fairs : callable
+        The share of leads that come from fairs, a source of their own.
+    unrecorded : callable
+        Whether all steps of the leads of a day were recorded as lost.
+    """
+
+    level: Callable[[float], float] = field(default=lambda _: 0.0)
+    source: Callable[[float], dict[str, float]] = field(default=lambda _: ADDED)
+    fairs: Callable[[float], float] = field(default=lambda _: 0.0)
+    unrecorded: Callable[[float], bool] = field(default=lambda _: False)
+
+
+def company(world: World, n_leads: int, seed: int) -> History:
+    """The history of a company in such a world, for `DAYS` from `BEGIN` on."""
+    rng = np.random.default_rng(seed)
+    created = np.sort(rng.uniform(0, DAYS, n_leads))
+    employees = np.round(np.exp(rng.normal(4, 1.2, n_leads)))
+    at_fair = rng.random(n_leads) < [world.fairs(day) for day in created]
+    source = np.where(at_fair, "fair", rng.choice(SOURCES, n_leads, p=(0.5, 0.3, 0.2)))
+    added = np.array([world.level(day) + world.source(day)[each] for day, each in zip(created, source, strict=True)])
+    added += LARGE * (employees > np.median(employees))
+    gone = np.array([world.unrecorded(day) for day in created])
+    qualified = (rng.random(n_leads) < _chance(QUALIFIED + added)) & ~gone
+    won = qualified & (rng.random(n_leads) < _chance(WON + added / 2))
+    step = created + rng.gamma(2, 5, n_leads)
+    end = step + np.where(qualified, rng.gamma(2, 10, n_leads), rng.gamma(2, 8, n_leads))
+    names = np.array([f"{number:06}" for number in range(n_leads)])
+    moves = [
+        _moves(names, "qualified", step, qualified),
+        _moves(names, "won", end, won),
+        _moves(names, "lost", end, ~won),
+    ]
+    raw: dict[TableName, pa.Table] = {
+        "leads": pa.table(
+            {"lead_id": names, "created_at": _texts(created), "employees": employees, "source": source.astype(str)}
+        ),
+        "transitions": pa.concat_tables(moves),
+        "touches": pa.table({name: pa.array([], pa.string()) for name in ("lead_id", "kind", "occurred_at")}),
+    }
+    funnel = parse_funnel(FUNNEL)
+    return build_history(check_tables(raw, funnel, day(DAYS)), funnel)
+
+
+def day(number: float) -> int:
+    """The beginning of a day, in microseconds since 1970 UTC."""
+    return micros(BEGIN + timedelta(days=number))
+
+
+def _chance(log_odds: Float64s) -> Float64s:
+    return 1 / (1 + np.exp(-log_odds))
+
+
+def _moves(names: np.typing.NDArray[np.str_], stage: str, when: Float64s, rows: Bools) -> pa.Table:
+    kept = rows & (when < DAYS)
+    return pa.table(
+        {"lead_id": names[kept], "stage": [stage] * int(kept.sum()), "occurred_at": _texts(when[kept])},
+        schema=pa.schema([(name, pa.string()) for name in ("lead_id", "stage", "occurred_at")]),
+    )
+
+
+def _texts(days: Float64s) -> list[str]:
+    return [f"{BEGIN + timedelta(days=float(each)):%Y-%m-%dT%H:%M:%SZ}" for each in days]
