@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leadscore.backtest import JUDGED_SHARE, default_cuts
-from leadscore.examples import Examples, judging_examples, known_by, learning_examples, mornings
-from leadscore.history import DAY, build_history
+from leadscore.backtest import JUDGED_SHARE, default_cuts, learn_until
+from leadscore.examples import (
+    Examples,
+    judging_examples,
+    known_by,
+    learning_examples,
+    mornings,
+    settings_to_learn,
+)
+from leadscore.history import DAY, build_history, read_history
 from leadscore.labels import reached
 from tests.hand import at, history_of, short_funnel
 from tests.lines import FUNNEL, random_tables
 
 if TYPE_CHECKING:
-    import pytest
+    from pathlib import Path
 
 
 def moments_of(examples: Examples, lead: int = 0) -> list[str]:
@@ -141,3 +150,36 @@ def test_the_default_cuts_share_a_quarter_of_the_ripe_time_for_judging() -> None
     end = at("2024-04-10 00:00") - 10 * DAY
     # Cuts are at least a week apart, so three of the four that are asked for.
     assert default_cuts(history) == tuple(end - judged_time * left // 3 for left in (3, 2, 1))
+
+
+@pytest.mark.parametrize(
+    ("times", "calendar"),
+    [
+        (("2024-03-{:02}", "2024-04-{:02}"), ("weekday",)),
+        # A lead's creation by the minute and its stages by the day: most entries are at a day's end.
+        (("2024-03-{:02} 09:00", "2024-04-{:02}"), ("weekday",)),
+        (("2024-03-{:02} 09:00", "2024-04-{:02} 10:00"), ("hour", "weekday")),
+    ],
+)
+def test_the_hour_is_no_feature_where_entries_are_whole_days(
+    times: tuple[str, str], calendar: tuple[str, ...], tmp_path: Path
+) -> None:
+    created, entered = times
+    (tmp_path / "funnel.toml").write_text(
+        'preset = "b2b"\n[time]\nknown_until = 2024-12-31T00:00:00Z\ntimezone = "Europe/Berlin"\n'
+    )
+    leads = "".join(f"L{day},{created.format(day)}\n" for day in range(1, 29))
+    moves = "".join(f"L{day},{stage},{entered.format(day)}\n" for day in range(1, 29) for stage in ("mql", "sal"))
+    (tmp_path / "leads.csv").write_text("lead_id,created_at\n" + leads)
+    (tmp_path / "transitions.csv").write_text("lead_id,stage,occurred_at\n" + moves)
+    history = read_history(tmp_path)
+
+    examples = learning_examples(history)
+    model = learn_until(history, history.known_until, n_jobs=1, examples=examples)
+
+    assert settings_to_learn(history, examples).features.calendar == calendar
+    assert ("hour" in {column.name for column in model.columns_}) == ("hour" in calendar)
+    # Once left out it stays so, and the other settings are those of the funnel.
+    again = replace(history, funnel=model.funnel)
+    assert settings_to_learn(again, examples) is model.funnel
+    assert model.funnel.examples == history.funnel.examples

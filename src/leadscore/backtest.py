@@ -12,7 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from leadscore.errors import TrainingError
-from leadscore.examples import judging_examples, known_by, learning_examples
+from leadscore.examples import judging_examples, known_by, learning_examples, settings_to_learn
 from leadscore.history import DAY
 from leadscore.labels import reached
 from leadscore.metrics import Judged
@@ -148,7 +148,7 @@ def learn(
     """A model that has learnt the outcomes of examples, those that are not NaN."""
     snapshot = history.at(examples.lead, examples.as_of)
     weight = examples.weights(history.funnel.examples.first_weight)
-    model = FunnelModel(history.funnel, n_jobs)
+    model = FunnelModel(settings_to_learn(history, examples), n_jobs)
     return model.fit(snapshot, outcome, weight, examples.on_morning, with_reasons=with_reasons, rounds_from=rounds_from)
 
 

@@ -291,7 +291,8 @@ class FeatureSettings(Section):
     windows_days : tuple of int
         How far back the counts look.
     calendar : tuple of str
-        Which of ``hour``, ``weekday``, ``month`` of ``as_of`` are columns. Month needs years of history.
+        Which of ``hour``, ``weekday``, ``month`` of ``as_of`` are columns. Month needs years of history. The hour is
+        left out where entries into stages are whole days: it would tell an entry from a morning, and nothing else.
     min_category_leads : int
         A category, kind or agent of fewer training leads than this is ``__other__``.
     """

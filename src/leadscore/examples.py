@@ -12,7 +12,7 @@ from pandas.util import hash_array
 
 from leadscore.funnel import open_stays
 from leadscore.history import DAY
-from leadscore.history.zone import EPOCH, micros
+from leadscore.history.zone import EPOCH, micros, utc_offset
 
 if TYPE_CHECKING:
     from leadscore.config import Funnel
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 # Many leads teach more than many mornings of the same leads; few leads are seen on more mornings.
 WIDER = 4
+# From this share of the entries on at the end of a day, entries are whole days.
+WHOLE_DAYS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,21 @@ def _known_stays(history: History) -> Stays:
     """
     stays = open_stays(history)
     return stays if history.incomplete is None else stays.of(~history.incomplete[stays.lead])
+
+
+def settings_to_learn(history: History, examples: Examples) -> Funnel:
+    """The settings to learn these examples with: without the ``hour`` where it tells only how an example was made.
+
+    Where entries into stages are whole days, which are known at the day's end, they stand in the last hour of a day and
+    mornings in another: the hour tells the two apart, and says nothing of a lead that is scored.
+    """
+    settings, features = history.funnel, history.funnel.features
+    moments = examples.as_of[~examples.on_morning]
+    at_the_end = (moments + utc_offset(moments, settings.time.zone) + 1) % DAY == 0
+    if "hour" not in features.calendar or not len(moments) or at_the_end.mean() < WHOLE_DAYS:
+        return settings
+    calendar = tuple(each for each in features.calendar if each != "hour")
+    return settings.model_copy(update={"features": features.model_copy(update={"calendar": calendar})})
 
 
 def mornings(history: History, every_days: int) -> Int64s:

@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 from leadscore.backtest import side_by_side
 from leadscore.baselines import Logistic, MostRecentlyTouched, NaiveBayes, OldestFirst
 from leadscore.errors import TrainingError
-from leadscore.examples import known_by
+from leadscore.examples import known_by, settings_to_learn
 from leadscore.history import DAY
 from leadscore.labels import reached
 from leadscore.metrics import (
@@ -129,7 +129,8 @@ def logistic_until(history: History, examples: Examples, cut: int, n_jobs: int) 
     examples, outcome = _known_by(history, examples, cut)
     weight = examples.weights(history.funnel.examples.first_weight)
     snapshot = history.at(examples.lead, examples.as_of)
-    return Logistic(history.funnel, n_jobs=n_jobs).fit(snapshot, outcome, weight, examples.on_morning)
+    funnel = settings_to_learn(history, examples)
+    return Logistic(funnel, n_jobs=n_jobs).fit(snapshot, outcome, weight, examples.on_morning)
 
 
 def _known_by(history: History, examples: Examples, cut: int) -> tuple[Examples, Float32s]:
