@@ -3,14 +3,14 @@
 ``gate``: a champion was trained six months before today, a candidate two months before today, and the gate compares
 them today. In five worlds it is known what is right:
 
-=======================  =============================================================================  =========
+=======================  ==============================================================================  =========
 ``newer is better``      half of the leads come from a new source since seven months ago                passed
-``broken month``         the last two months before the candidate's training were recorded as lost      held back
+``broken month``         before the candidate's training all leads were marked as qualified for 75 days  held back
 ``the same``             nothing changes                                                                passed
 ``recalibration helps``  the odds doubled and more nine months ago; the candidate is the champion,      passed
                          recalibrated
-``recalibration harms``  the candidate is the champion, recalibrated on two months recorded as lost     held back
-=======================  =============================================================================  =========
+``recalibration harms``  the candidate is the champion, recalibrated on these days                       held back
+=======================  ==============================================================================  =========
 
 Results are kept in ``build/bench_drift.jsonl``: a run that was stopped goes on there. Prints a line per company and,
 last, one line of JSON.
@@ -40,10 +40,10 @@ CHAMPION, CANDIDATE = DAYS - 180, DAYS - 60
 PASSED, HELD_BACK = "passed", "held back"
 GATE = {
     "newer is better": (World(fairs=lambda when: 0.5 if when > DAYS - 210 else 0.0), PASSED),
-    "broken month": (World(unrecorded=lambda when: CANDIDATE - 90 < when < CANDIDATE - 30), HELD_BACK),
+    "broken month": (World(bulk=lambda when: CANDIDATE - 90 < when < CANDIDATE - 15), HELD_BACK),
     "the same": (World(), PASSED),
     "recalibration helps": (World(level=lambda when: 1.0 if when > DAYS - 270 else 0.0), PASSED),
-    "recalibration harms": (World(unrecorded=lambda when: CANDIDATE - 120 < when < CANDIDATE - 20), HELD_BACK),
+    "recalibration harms": (World(bulk=lambda when: CANDIDATE - 90 < when < CANDIDATE - 15), HELD_BACK),
 }
 RECALIBRATED = {"recalibration helps", "recalibration harms"}
 

@@ -38,7 +38,7 @@ mornings_every_days = 14
 rounds = 60
 max_rounds = 120
 """
-BEGIN, DAYS = datetime(2023, 1, 1, tzinfo=UTC), 900
+BEGIN, DAYS = datetime(2023, 6, 1, tzinfo=UTC), 600
 SOURCES = ("website", "webinar", "referral")
 # The chance of an ordinary lead to be qualified, and of a qualified one to be won, as log odds; what each source and a
 # large company add.
@@ -59,14 +59,14 @@ class World:
         Log odds that each source adds.
     fairs : callable
         The share of leads that come from fairs, a source of their own.
-    unrecorded : callable
-        Whether all steps of the leads of a day were recorded as lost.
+    bulk : callable
+        Whether all leads of a day were marked as qualified, sooner or later, though most were not.
     """
 
     level: Callable[[float], float] = field(default=lambda _: 0.0)
     source: Callable[[float], dict[str, float]] = field(default=lambda _: ADDED)
     fairs: Callable[[float], float] = field(default=lambda _: 0.0)
-    unrecorded: Callable[[float], bool] = field(default=lambda _: False)
+    bulk: Callable[[float], bool] = field(default=lambda _: False)
 
 
 def company(world: World, n_leads: int, seed: int) -> History:
@@ -78,9 +78,10 @@ def company(world: World, n_leads: int, seed: int) -> History:
     source = np.where(at_fair, "fair", rng.choice(SOURCES, n_leads, p=(0.5, 0.3, 0.2)))
     added = np.array([world.level(day) + world.source(day)[each] for day, each in zip(created, source, strict=True)])
     added += LARGE * (employees > np.median(employees))
-    gone = np.array([world.unrecorded(day) for day in created])
-    qualified = (rng.random(n_leads) < _chance(QUALIFIED + added)) & ~gone
-    won = qualified & (rng.random(n_leads) < _chance(WON + added / 2))
+    bulk = np.array([world.bulk(day) for day in created])
+    suits = rng.random(n_leads) < _chance(QUALIFIED + added)
+    qualified = suits | bulk
+    won = suits & (rng.random(n_leads) < _chance(WON + added / 2))
     step = created + rng.gamma(2, 5, n_leads)
     end = step + np.where(qualified, rng.gamma(2, 10, n_leads), rng.gamma(2, 8, n_leads))
     names = np.array([f"{number:06}" for number in range(n_leads)])

@@ -128,9 +128,23 @@ def test_a_candidate_that_is_far_too_sure_is_held_back_and_the_rules_are_named(
 
     assert not verdict.passed
     assert not rule(verdict, "log loss").kept
+    assert not rule(verdict, "level").kept
+    assert rule(verdict, "level").found.startswith(
+        "said on average by the candidate and by the champion: clearly wrong"
+    )
     assert rule(verdict, "capacity precision").kept  # the order is the same
     assert "+0.0000 (+0.0000 to +0.0000)" in rule(verdict, "order").found
     assert "BROKEN: log loss" in str(verdict)
+
+
+def test_a_level_that_chance_explains_or_that_the_champion_has_too_is_no_reason(
+    history: History, champion: FunnelModel
+) -> None:
+    far = changed(champion, intercept=2.0)
+
+    for little in (-0.4, -0.05, 0.05):
+        assert rule(compare(history, changed(champion, intercept=little), champion, n_jobs=1), "level").kept
+    assert rule(compare(history, far, changed(champion, intercept=2.5), n_jobs=1), "level").kept
 
 
 def test_a_candidate_that_finds_fewer_at_capacity_is_held_back(history: History, champion: FunnelModel) -> None:
@@ -149,7 +163,7 @@ def test_a_better_candidate_passes(history: History, champion: FunnelModel) -> N
 
 def test_the_margin_is_how_much_worse_a_candidate_may_be(history: History, champion: FunnelModel) -> None:
     generous = with_settings(history, "gate", {"margin": 1.0})
-    worse = changed(champion, intercept=0.3)
+    worse = changed(champion, intercept=0.5)
 
     assert not rule(compare(history, worse, champion, n_jobs=1), "log loss").kept
     assert rule(compare(generous, worse, champion, n_jobs=1), "log loss").kept

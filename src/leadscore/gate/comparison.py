@@ -65,6 +65,14 @@ class Comparison:
             means.append(loss_differences(self.ours, ours, other)[1].mean())
         return float(np.std(means))
 
+    def share_deviation(self, place: int) -> float:
+        """Standard deviation of the shares of a stage to reach, relative to them."""
+        if self.shares is None:
+            return 0.0
+        relative = (self.shares.drawn[:, :, place] / self.shares.value[:, place])[:, self.ours.stage]
+        known = ~np.isnan(self.ours.outcome[:, place])
+        return float(np.std(relative[:, known].mean(axis=1)))
+
     @classmethod
     def on_later_mornings(cls, history: History, candidate: Recipe, champion: Recipe) -> Self | Evidence:
         """The models as they are, on mornings after the last label of either; the evidence alone where it is little.

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 # A segment is looked at if this share of the leads judged, and this many of them, are in it.
 SIZEABLE_SHARE, SIZEABLE_LEADS = 0.05, 40
-# Chance of finding some segment worse though none is.
-FALSE_ALARM = 0.05
+# Chance of finding the candidate worse in one rule, be it in any of many segments, though it is not.
+FALSE_ALARM = 0.01
+CLEARLY = float(norm.isf(FALSE_ALARM))
 # Nothing is said of an order whose 99 % bounds lie farther from it.
 KNOWN_WITHIN = 0.1
 # Standard deviations in half of a 95 % interval.
@@ -46,8 +47,9 @@ def against_the_champion(history: History, found: Comparison) -> list[Rule]:
     precision = _capacity_difference(ours, theirs.probability)
     return [
         _log_loss("log loss", found, theirs.probability, "the champion's"),
-        Rule("order", not order.high < 0, f"{_signed(order)} against the champion's"),
-        Rule("capacity precision", not precision.high < 0, f"{_signed(precision)} against the champion's"),
+        _level(found),
+        Rule("order", not _clearly_below(order), f"{_signed(order)} against the champion's"),
+        Rule("capacity precision", not _clearly_below(precision), f"{_signed(precision)} against the champion's"),
         _segments(history, ours, theirs),
     ]
 
@@ -62,7 +64,7 @@ def alone(found: Comparison, candidate: FunnelModel) -> list[Rule]:
     loss = _log_loss("logistic regression", found, found.logistic, "that of logistic regression")
     precision = _capacity_difference(found.ours, found.logistic)
     found_so = f"{loss.found}; precision at capacity {_signed(precision)}"
-    return [*rules, Rule("logistic regression", loss.kept and not precision.high < 0, found_so)]
+    return [*rules, Rule("logistic regression", loss.kept and not _clearly_below(precision), found_so)]
 
 
 def of_the_model(candidate: FunnelModel, leaks: str) -> list[Rule]:
@@ -86,8 +88,44 @@ def _log_loss(name: str, found: Comparison, theirs: Float64s, whose: str) -> Rul
         for side, end in ((-1, mean.low), (1, mean.high))
     )
     mean = Interval(mean.value, low, high)
-    kept = not (mean.low > 0 and mean.value > margin)
+    kept = not (_clearly_below(Interval(-mean.value, -mean.high, -mean.low)) and mean.value > margin)
     return Rule(name, kept, f"{_signed(mean)} against {whose}; up to {margin:+.4f} is allowed")
+
+
+def _level(found: Comparison) -> Rule:
+    """Broken where what the candidate says of a stage is clearly not what came, and clearly farther off."""
+    ours, theirs = found.ours, found.theirs
+    places = [place for place, column in enumerate(ours.outcome.T) if not np.isnan(column).all()]
+    limit, said, broken = float(norm.isf(FALSE_ALARM / (2 * len(places)))), [], []
+    for place in places:
+        known = ours.reaching(place)
+        off = known.probability - known.outcome, theirs.reaching(place).probability - known.outcome
+        leads = Resamples.of(known.lead, ours.funnel.judging.resamples)
+        sums = leads.by_lead(np.column_stack((np.ones(len(known)), *off)))
+
+        def figures(drawn: Float64s, sums: Float64s = sums) -> Float64s:
+            n, mine, other = drawn @ sums
+            return np.array([mine / n, (abs(mine) - abs(other)) / n])
+
+        wrong, farther = leads.intervals(figures)
+        noise = float(np.hypot(_deviation(wrong), known.probability.mean() * found.share_deviation(place)))
+        name, came = ours.funnel.later_stages[place], known.outcome.mean()
+        words = f"{name} {came + wrong.value:.1%} and {theirs.reaching(place).probability.mean():.1%}, came {came:.1%}"
+        said.append(words)
+        # By more than what came may be off itself, or the smallest difference would decide where both are wrong.
+        if abs(wrong.value) > limit * noise and farther.value > max(limit * _deviation(farther), noise):
+            broken.append(words)
+    found_so = f"clearly wrong: {'; '.join(broken)}" if broken else "; ".join(said)
+    return Rule("level", not broken, f"said on average by the candidate and by the champion: {found_so}")
+
+
+def _deviation(interval: Interval) -> float:
+    return (interval.high - interval.low) / (2 * HALF)
+
+
+def _clearly_below(difference: Interval) -> bool:
+    """Whether it lies below zero beyond the false alarms that are allowed: its interval allows more."""
+    return difference.value + (difference.high - difference.value) * CLEARLY / HALF < 0
 
 
 def _capacity_difference(ours: Judged, theirs: Float64s) -> Interval:

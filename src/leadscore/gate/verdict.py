@@ -18,8 +18,8 @@ class Rule:
     Attributes
     ----------
     name : str
-        Against the champion: ``log loss``, ``order``, ``capacity precision`` and ``segments``. Of the candidate alone:
-        ``ranks``, ``base rate``, ``logistic regression``, ``calibration slope`` and ``leaks``.
+        Against the champion: ``log loss``, ``level``, ``order``, ``capacity precision`` and ``segments``. Of the
+        candidate alone: ``ranks``, ``base rate``, ``logistic regression``, ``calibration slope`` and ``leaks``.
     kept : bool
         Whether the candidate keeps to it.
     found : str
