@@ -86,7 +86,7 @@ def judge(log: Log, parts: Split, n_jobs: int) -> dict[str, dict[str, float]]:
     binned = data_set(
         seen.X[learnt],
         np.zeros(np.count_nonzero(learnt), np.float32),
-        tree_settings(TREES, n_jobs),
+        tree_settings(TREES) | {"num_threads": n_jobs},
         categories=seen.categories,
         weight=lead_weights(log.lead[train]),
     )
@@ -99,7 +99,7 @@ def judge(log: Log, parts: Split, n_jobs: int) -> dict[str, dict[str, float]]:
 
 
 def _probability(binned: lgb.Dataset, unseen: Float32s, n_jobs: int) -> Float64s:
-    settings = [tree_settings(TREES.model_copy(update={"seed": seed}), n_jobs) for seed in SEEDS]
+    settings = [tree_settings(TREES.model_copy(update={"seed": seed})) | {"num_threads": n_jobs} for seed in SEEDS]
     given = [grow(each, binned, TREES.rounds).predict(unseen, num_threads=n_jobs) for each in settings]
     mean: Float64s = np.mean(given, axis=0)
     return mean

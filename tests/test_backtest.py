@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import lightgbm as lgb
 import numpy as np
 
 from leadscore.backtest import backtest, default_cuts, learn_until
@@ -14,6 +15,9 @@ from leadscore.history import read_history
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
+
+    import pytest
 
     from leadscore.history import History
 
@@ -59,3 +63,21 @@ def test_later_cuts_grow_as_many_trees_as_the_first(small_history: History) -> N
     assert {later.stages_[place].shared_rounds for place in found} == {first.stages_[found[0]].shared_rounds}
     [by_itself] = backtest(history, default_cuts(history)[1:], n_jobs=1).models
     assert [stage.rounds for stage in by_itself.stages_] != [stage.rounds for stage in later.stages_]
+
+
+def test_learning_never_asks_lightgbm_for_several_threads(
+    small_history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    written = lgb.basic._param_dict_to_str
+
+    def noted(parameters: dict[str, Any] | None) -> str:
+        asked.append(dict(parameters or {}).get("num_threads"))
+        return str(written(parameters))
+
+    monkeypatch.setattr(lgb.basic, "_param_dict_to_str", noted)
+    learn_until(small_history, small_history.known_until, n_jobs=2, with_reasons=False)
+
+    # Some of these calls were under way at the same time.
+    assert len(asked) > 20
+    assert set(asked) == {1}

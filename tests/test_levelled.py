@@ -68,7 +68,7 @@ def test_as_many_trees_are_grown_whatever_the_base_rate_of_the_later_block() -> 
     X = rng.normal(size=(4_000, 3)).astype(np.float32)
     outcome = (rng.random(4_000) < expit(X[:, 0] - 2)).astype(np.float32)
     earlier, later = np.arange(2_000), np.arange(2_000, 4_000)
-    settings = tree_settings(LightGBMSettings(), 1)
+    settings = tree_settings(LightGBMSettings())
     rounds = []
     for shift in (0.0, -3.0, 3.0):
         binned = data_set(X, outcome, settings)

@@ -188,7 +188,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         binned = data_set(
             features,
             np.zeros(len(features), np.float32),
-            tree_settings(self.funnel.lightgbm, self.n_jobs),
+            tree_settings(self.funnel.lightgbm),
             categories=[place for place, column in enumerate(self.columns_) if column.names],
         )
         return Learning(

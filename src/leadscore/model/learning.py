@@ -114,11 +114,11 @@ class Learning:
         return StageModel(None, n_examples=n_known, n_reached=n_reached, n_not_reached=n_not)
 
     def _shared(self, learnt: Bools) -> _Shared:
-        settings, n_jobs = self.funnel.lightgbm, self.n_jobs
+        settings = self.funnel.lightgbm
         outcome = np.where(learnt, self.outcome, np.float32(np.nan))
         blocks = Blocks.of(self.as_of, outcome, self.funnel.horizons)
         current = self.X[:, self.stage_column].astype(np.int64)
-        together = Together.of(self.binned, current, outcome, self.weight, settings=settings, n_jobs=n_jobs)
+        together = Together.of(self.binned, current, outcome, self.weight, settings=settings)
         places = range(len(learnt))
         found = np.array([self._enough(blocks.a, place) and self._enough(blocks.b, place) for place in places])
         trial, rounds = None, settings.rounds
@@ -199,9 +199,7 @@ class Learning:
         self, place: int, shared: lgb.Booster, rows: Bools, rounds: int, later: Bools | None = None
     ) -> lgb.Booster:
         """Trees that a stage grows alone on what the shared ones leave."""
-        # One thread for each stage, and stages side by side: two threads of LightGBM wait for each other at
-        # every split of a small tree, and on a busy machine they wait long.
-        settings = tree_settings(self.funnel.lightgbm, 1)
+        settings = tree_settings(self.funnel.lightgbm)
         train = self._subset(place, rows, shared)
         if later is None:
             return grow(settings, train, rounds)

@@ -44,8 +44,14 @@ LEAST = 1e-15
 COLUMNS_APART = {"force_col_wise": True, "enable_bundle": False}
 
 
-def tree_settings(settings: LightGBMSettings, n_jobs: int) -> dict[str, Any]:
-    """Parameters for LightGBM; the same for binning and for every fit on it."""
+def tree_settings(settings: LightGBMSettings) -> dict[str, Any]:
+    """Parameters for LightGBM; the same for binning and for every fit on it.
+
+    Always one thread: fits and stages are learnt side by side, and LightGBM keeps the number of threads once for the
+    whole process. Where one call asks for another number while another is under way, that one uses more threads than it
+    has made room for, and writes outside its memory. Two threads of one fit also wait for each other at every split of
+    a small tree.
+    """
     return {
         "objective": "binary",
         "learning_rate": settings.learning_rate,
@@ -59,7 +65,7 @@ def tree_settings(settings: LightGBMSettings, n_jobs: int) -> dict[str, Any]:
         "cat_smooth": settings.cat_smooth,
         "extra_trees": settings.extra_trees,
         "seed": settings.seed,
-        "num_threads": n_jobs,
+        "num_threads": 1,
         "deterministic": True,
         "feature_pre_filter": False,
         "verbosity": -1,

@@ -66,7 +66,6 @@ class Together:
     outcome : ndarray of float32, shape (n_pairs,)
     weight : ndarray of float64, shape (n_pairs,)
     settings : LightGBMSettings
-    n_jobs : int
     """
 
     binned: lgb.Dataset
@@ -75,7 +74,6 @@ class Together:
     outcome: Float32s
     weight: Float64s
     settings: LightGBMSettings
-    n_jobs: int
 
     @classmethod
     def of(
@@ -86,18 +84,17 @@ class Together:
         weight: Float64s,
         *,
         settings: LightGBMSettings,
-        n_jobs: int,
     ) -> Together:
         """Pair the examples with the stages whose outcome is known."""
         row, place = np.nonzero(~np.isnan(outcome))
         ahead = np.column_stack((place, place + 1 - current[row])).astype(np.float32)
-        columns = data_set(ahead, np.zeros(len(row)), tree_settings(settings, n_jobs))
+        columns = data_set(ahead, np.zeros(len(row)), tree_settings(settings))
         pairs = binned.subset(row.tolist()).construct()
         with warnings.catch_warnings():
             # LightGBM says that it keeps no X, and which columns are categories is known to the bins alone.
             warnings.simplefilter("ignore", UserWarning)
             pairs.add_features_from(columns)
-        return cls(pairs, row, place, outcome[row, place], weight[row], settings, n_jobs)
+        return cls(pairs, row, place, outcome[row, place], weight[row], settings)
 
     def grown(self, rows: Bools, rounds: int, until: Bools | None = None) -> Grown:
         """Trees grown on some outcomes: so many, or as many as tell others apart best, whatever the level of these.
@@ -110,7 +107,7 @@ class Together:
         n = np.bincount(self.place[chosen], minlength=rows.shape[1])
         reached = np.bincount(self.place[chosen], self.outcome[chosen], rows.shape[1])
         start = logit(np.divide(reached, n, out=np.full(len(n), np.nan), where=n > 0))
-        settings = tree_settings(self.settings, self.n_jobs)
+        settings = tree_settings(self.settings)
         train = self._subset(chosen, start)
         if until is None:
             return Grown(grow(settings, train, rounds).model_to_string(), rounds, start)
