@@ -31,6 +31,7 @@ from leadscore.scoring import score_leads
 from leadscore.store import open_store, reading
 from leadscore.store.schema import touches
 from tests.fixtures import enter
+from tests.served import serving_base_rates
 from tests.service import Clock, Running, leads_as_sent, running, settings_of
 from tests.stores import fresh_url
 
@@ -77,7 +78,7 @@ def test_a_champion_is_swapped_under_load(  # noqa: PLR0917
 ) -> None:
     import mlflow  # noqa: PLC0415 - conftest sets its environment first
 
-    other = small_model.serving_base_rates(set(small_model.funnel.later_stages))
+    other = serving_base_rates(small_model, set(small_model.funnel.later_stages))
     lead = list(leads_as_sent(small).values())[:3]
     records = [{**each["attributes"], **each} for each in lead]
     expected = {}

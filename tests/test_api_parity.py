@@ -13,6 +13,7 @@ from leadscore.batch import publish_list
 from leadscore.features import matrix
 from leadscore.funnel import open_leads
 from leadscore.history import DAY
+from leadscore.model.stage import margin_of
 from leadscore.simulate import simulate
 from leadscore.store import ingest, listed_rows, open_store, read_store, reading
 from tests.service import Clock, Running, leads_as_sent, running, settings_of
@@ -93,5 +94,6 @@ def test_a_thousand_leads_have_the_same_probabilities_on_every_way(
         assert by_request[lead_id] == by_events[lead_id] == listed == expected
     for stage, learnt in enumerate(small_model.stages_):
         ahead = snapshot.steps.stage <= stage
-        if not learnt.serves_base_rate and small_model.funnel.horizons[stage] == max(small_model.funnel.horizons):
-            assert np.array_equal(learnt.predict(trained_on[ahead], 1), probability[ahead, stage])
+        if learnt.booster is not None and small_model.funnel.horizons[stage] == max(small_model.funnel.horizons):
+            margin = margin_of(learnt.booster, trained_on[ahead], 1)
+            assert np.array_equal(learnt.calibrated(margin, snapshot.steps.stage[ahead]), probability[ahead, stage])

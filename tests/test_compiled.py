@@ -16,6 +16,7 @@ from leadscore.funnel import open_leads
 from leadscore.model import FunnelModel, compiled, funnel_model
 from leadscore.model.compiled import CompiledTrees
 from leadscore.model.stage import margin_of
+from tests.served import serving_base_rates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,9 +133,9 @@ def test_other_trees_than_were_compiled_are_asked_of_lightgbm(
 ) -> None:
     (first, *_) = with_trees(small_model)
 
-    served = quick.serving_base_rates([first])
+    served = serving_base_rates(quick, [first])
 
-    wanted = small_model.serving_base_rates([first]).predict_proba(snapshot)
+    wanted = serving_base_rates(small_model, [first]).predict_proba(snapshot)
     assert np.array_equal(served.predict_proba(snapshot), wanted, equal_nan=True)
     assert not np.array_equal(wanted, small_model.predict_proba(snapshot), equal_nan=True)
 
@@ -145,7 +146,7 @@ def test_what_was_compiled_is_read_the_next_time_and_made_again_where_it_is_dama
     caplog.set_level(logging.INFO, logger=compiled.__name__)
     # Of one stage: it takes seconds.
     (_, *others) = with_trees(small_model)
-    model = small_model.serving_base_rates(others)
+    model = serving_base_rates(small_model, others)
     wanted = machine_of(compiled.compiled(model, tmp_path)).margins(rows, 1)
     assert caplog.text.count("compiling the trees") == 1
     (code,) = tmp_path.iterdir()
@@ -181,7 +182,7 @@ def test_a_folder_that_cannot_be_written_leaves_lightgbm(
 
 
 def test_a_model_of_base_rates_has_nothing_to_compile(small_model: FunnelModel, tmp_path: Path) -> None:
-    rates = small_model.serving_base_rates(small_model.funnel.later_stages)
+    rates = serving_base_rates(small_model, small_model.funnel.later_stages)
 
     assert compiled.compiled(rates, tmp_path) is rates
     assert not list(tmp_path.iterdir())

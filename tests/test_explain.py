@@ -24,6 +24,7 @@ from leadscore.labels import reached
 from leadscore.model import FunnelModel, StageModel, load_model, save_model
 from leadscore.model.typical import Typical
 from tests.lines import column_names, features_of
+from tests.served import serving_base_rates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -236,7 +237,7 @@ def test_a_base_rate_has_no_reasons(model: FunnelModel, page: Snapshot) -> None:
     poor = copy(model)
     poor.stages_ = (*model.stages_[:-1], StageModel(None))
     without_signal = copy(model)
-    without_signal.stages_ = (*model.stages_[:-1], replace(model.stages_[-1], no_signal=True))
+    without_signal = serving_base_rates(model, ["won"])
     for served in (poor, without_signal):
         for each in explain(served, page, WIN):
             assert each.fallback
@@ -245,7 +246,7 @@ def test_a_base_rate_has_no_reasons(model: FunnelModel, page: Snapshot) -> None:
 
 
 def test_a_base_rate_says_what_it_is_of(model: FunnelModel, page: Snapshot) -> None:
-    served = model.serving_base_rates(["won"])
+    served = serving_base_rates(model, ["won"])
     served.base_rate_ = BaseRate.learnt(
         served.base_rate_.rates_,
         np.array([1.0, 16.0]),

@@ -7,17 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from benchmarks.companies import LEAK, company, shuffled
 from leadscore import backtest as judging
 from leadscore.backtest import backtest, default_cuts, learn_until
 from leadscore.config import parse_funnel
-from leadscore.findings import LEAK_AUC, Leak, findings, no_signal
+from leadscore.findings import LEAK_AUC, Leak, findings
 from leadscore.funnel import open_leads
 from leadscore.history import History, read_history
 from tests.hand import history_of
+from tests.served import serving_base_rates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,9 +57,10 @@ def test_outcomes_that_depend_on_nothing_have_no_signal(tmp_path: Path, monkeypa
 
     shown = found(history)
 
-    assert shown.no_signal == history.funnel.later_stages
+    assert not any(pair.trees for pairs in shown.pairs for pair in pairs)
+    assert shown.no_signal[:3] == history.funnel.later_stages[:3]
     assert not shown.leaks
-    assert len(shown.warnings) == len(shown.no_signal)
+    assert {why.stage for why in shown.withheld} == set(history.funnel.later_stages)
 
 
 @pytest.mark.slow
@@ -125,26 +126,15 @@ def test_trees_that_no_cut_could_judge_are_not_served(small: Path) -> None:
     model.stages_ = (replace(model.stages_[0], booster=None), *model.stages_[1:])
     later = learn_until(history, history.known_until, n_jobs=1)
 
-    served, shown = findings(history, past, n_jobs=1).serving(later)
+    found = findings(history, past, n_jobs=1)
+    served = later.serving(found.pairs)
+    shown = found.about(served)
 
-    assert "mql" in shown.unjudged
+    assert [pair.state for pair in found.pairs[0]] == ["unknown"]
     assert "mql" not in shown.no_signal
     assert served.stages_[0].serves_base_rate
     assert not later.stages_[0].serves_base_rate
     assert [str(why) for why in shown.withheld] == shown.warnings[: len(shown.withheld)]
-
-
-def test_signal_needs_an_interval_above_zero() -> None:
-    table = pd.DataFrame(
-        {
-            "stage": ["mql", "sal", "sql", "won"],
-            "current": ["all"] * 4,
-            "n": [10, 10, 10, 0],
-            "log_loss_gain_low": [0.01, 0.0, np.nan, np.nan],
-        }
-    )
-
-    assert no_signal(table) == ("sal", "sql")
 
 
 def test_a_stage_without_signal_is_served_the_base_rate_of_the_current_stage(small: Path) -> None:
@@ -152,7 +142,7 @@ def test_a_stage_without_signal_is_served_the_base_rate_of_the_current_stage(sma
     model = learn_until(history, history.known_until, n_jobs=1)
     everyone = open_leads(history, history.known_until)
 
-    served = model.serving_base_rates(["mql"])
+    served = serving_base_rates(model, ["mql"])
 
     rates = model.base_rate_.predict_proba(everyone)
     ours, before = served.predict_proba(everyone), model.predict_proba(everyone)

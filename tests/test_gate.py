@@ -22,6 +22,7 @@ from leadscore.gate.short_horizons import Shares, longest_enough, parts_of, reac
 from leadscore.history import DAY, History, read_history
 from leadscore.labels import reached
 from tests.hand import history_of
+from tests.served import serving_base_rates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +86,7 @@ def champion(history: History) -> FunnelModel:
 
 def changed(model: FunnelModel, slope: float = 1.0, intercept: float = 0.0) -> FunnelModel:
     """The model with other calibrations: the order stays, the probabilities do not."""
-    other = model.serving_base_rates(())
+    other = serving_base_rates(model, ())
     other.stages_ = tuple(
         replace(stage, slope=stage.slope * slope, intercept=stage.intercept + intercept) for stage in model.stages_
     )
@@ -342,7 +343,7 @@ def test_a_segment_that_suffers_holds_the_candidate_back_though_the_whole_does_n
         return replace(found, probability=spoilt)
 
     monkeypatch.setattr(comparison, "judge", spoilt_in_one_segment)
-    verdict = compare(history, champion.serving_base_rates(()), champion, n_jobs=1)
+    verdict = compare(history, serving_base_rates(champion, ()), champion, n_jobs=1)
 
     assert not rule(verdict, "segments").kept
     assert largest[0] in rule(verdict, "segments").found
@@ -369,7 +370,7 @@ def test_chance_alone_rarely_makes_a_segment_look_worse() -> None:
 def test_models_of_another_funnel_are_refused(
     history: History, champion: FunnelModel, section: str, settings: dict[str, Any] | None, told: str
 ) -> None:
-    other = champion.serving_base_rates(())
+    other = serving_base_rates(champion, ())
     if settings is None:
         update: Any = {stage: days + 1 for stage, days in champion.funnel.horizon_days.items()}
     else:
@@ -381,7 +382,7 @@ def test_models_of_another_funnel_are_refused(
 
 
 def test_no_model_is_judged_on_mornings_before_its_labels_ended(history: History, champion: FunnelModel) -> None:
-    late = champion.serving_base_rates(())
+    late = serving_base_rates(champion, ())
     late.trained_until_ = champion.trained_until_ + 30 * DAY
 
     [evidence] = compare(history, late, champion, n_jobs=1).evidence

@@ -21,6 +21,7 @@ from leadscore.model.blocks import Blocks
 from leadscore.model.grades import Grades
 from leadscore.model.manifest import MANIFEST, write_manifest
 from leadscore.model.stage import fit_calibration
+from tests.served import serving_base_rates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,7 +126,7 @@ def test_too_few_outcomes_are_served_the_base_rate(history: History, examples: E
 
 def test_base_rates_keep_to_the_order_of_stages_in_each_band(history: History, model: FunnelModel) -> None:
     same = dict.fromkeys(model.funnel.later_stages, 30)
-    served = model.serving_base_rates(model.funnel.later_stages)
+    served = serving_base_rates(model, model.funnel.later_stages)
     served.funnel = model.funnel.model_copy(update={"horizon_days": same})
     again = replace(history, funnel=served.funnel)
     everyone = again.at(np.arange(len(again)), np.full(len(again), again.known_until))
@@ -137,7 +138,7 @@ def test_base_rates_keep_to_the_order_of_stages_in_each_band(history: History, m
 
 
 def test_base_rates_of_one_lead_are_those_in_a_crowd(history: History, model: FunnelModel) -> None:
-    served = model.serving_base_rates(model.funnel.later_stages)
+    served = serving_base_rates(model, model.funnel.later_stages)
     everyone = history.at(np.arange(0, len(history), 40), np.full(len(range(0, len(history), 40)), history.known_until))
     alone = np.concatenate([served.predict_proba(everyone[row : row + 1]) for row in range(len(everyone))])
 
@@ -147,12 +148,14 @@ def test_base_rates_of_one_lead_are_those_in_a_crowd(history: History, model: Fu
 def test_a_model_without_bands_is_loaded_and_serves_the_rate_of_the_stage(
     model: FunnelModel, history: History, tmp_path: Path
 ) -> None:
-    save_model(model.serving_base_rates(["won"]), tmp_path / "model")
+    save_model(serving_base_rates(model, ["won"]), tmp_path / "model")
     path = tmp_path / "model" / "model.json"
     described = json.loads(path.read_text())
     del described["base_rate_bands"]
+    described["format"] = 3
     for stage in described["stages"]:
-        del stage["unjudged"]
+        del stage["pairs"]
+        stage["no_signal"] = stage["stage"] == "won"
     path.write_text(json.dumps(described))
     (tmp_path / "model" / MANIFEST).unlink()
     write_manifest(tmp_path / "model")

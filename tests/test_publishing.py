@@ -32,6 +32,7 @@ from leadscore.store import (
     transaction,
 )
 from leadscore.store.schema import leads, listed, published, runs
+from tests.served import serving_base_rates
 from tests.stores import send
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _last(record: dict[str, Any], attribute: str, as_of: int) -> str | None:
 
 
 def test_flags_are_those_of_the_stages_ahead(company: Store, model: FunnelModel, history: History) -> None:
-    weak = model.serving_base_rates({"mql"})
+    weak = serving_base_rates(model, {"mql"})
     weak.stages_ = (*weak.stages_[:-1], replace(weak.stages_[-1], booster=None))
     published_as_of(company, weak, history.known_until)
 

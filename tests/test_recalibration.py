@@ -27,6 +27,7 @@ from leadscore.registry import contenders
 from leadscore.registry.connection import connected
 from leadscore.registry.recalibrated import log_recalibration
 from tests.hand import at
+from tests.served import serving_base_rates
 
 if TYPE_CHECKING:
     from typing import Any
@@ -110,7 +111,7 @@ def without_wins(tables: Tables, since: int, until: int = 2**62, one_in: int = 2
 
 
 def with_settings(model: FunnelModel, section: str, settings: dict[str, Any]) -> FunnelModel:
-    other = model.serving_base_rates([])
+    other = serving_base_rates(model, [])
     changed = getattr(model.funnel, section).model_copy(update=settings)
     other.funnel = model.funnel.model_copy(update={section: changed})
     return other
@@ -172,7 +173,7 @@ def test_the_order_within_a_stage_stays(moved_history: History, model: FunnelMod
 def test_a_later_stage_with_no_longer_a_horizon_is_still_never_likelier(
     moved_history: History, recalibrated: Recalibrated
 ) -> None:
-    model = recalibrated.model.serving_base_rates([])
+    model = serving_base_rates(recalibrated.model, [])
     model.stages_ = tuple(replace(each, intercept=place * 2.0) for place, each in enumerate(model.stages_))
     probability = everything(moved_history, model)
 
@@ -255,7 +256,7 @@ def test_with_hardly_any_outcome_nothing_is_fitted(tables: Tables, model: Funnel
 def test_what_does_not_help_on_the_later_mornings_is_left_out(
     tables: Tables, model: FunnelModel, usual: Recalibrated
 ) -> None:
-    right = model.serving_base_rates([])
+    right = serving_base_rates(model, [])
     right.stages_, right.base_rate_ = usual.model.stages_, usual.model.base_rate_
     # Most wins stay away, but only while the first calibration looks.
     passing = without_wins(tables, at("2024-10-16 08:00"), at("2024-12-22 08:00"), one_in=4)
@@ -293,7 +294,7 @@ def test_a_model_recalibrated_before_is_so_again_on_mornings_that_its_trees_have
 def test_where_base_rates_are_served_they_are_fitted_anew(
     moved_history: History, model: FunnelModel, without: str
 ) -> None:
-    served = model.serving_base_rates(["won"])
+    served = serving_base_rates(model, ["won"])
     if without == "trees":
         served.stages_ = (*model.stages_[:-1], replace(model.stages_[-1], booster=None))
 

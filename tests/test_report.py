@@ -40,6 +40,7 @@ from leadscore.report.words import (
     topic_in_words,
 )
 from leadscore.training import Trained, train
+from tests.served import serving_base_rates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-SECTIONS = ("first", "learnt", "figures", "charts", "drivers", "segments", "details", "again")
+SECTIONS = ("first", "learnt", "pairs", "figures", "charts", "drivers", "segments", "details", "again")
 HOSTILE = '<i a="1">&\'{{ 7 * 7 }}</i>'
 CLOSED_BY_THEMSELVES = {"meta", "link", "img", "path", "circle", "polyline", "br"}
 STAGES = ["lead", "mql", "sal", "sql", "opportunity", "won"]
@@ -81,10 +82,10 @@ def with_findings(trained: Trained, **changed: Any) -> Trained:
 
 def sure(trained: Trained) -> Trained:
     """The same run without anything to warn of, every stage served by trees."""
-    model = trained.model.serving_base_rates(())
+    model = serving_base_rates(trained.model, ())
     grown = next(stage.booster for stage in model.stages_ if stage.booster is not None)
     model.stages_ = tuple(replace(stage, booster=stage.booster or grown) for stage in model.stages_)
-    return replace(with_findings(trained, no_signal=(), leaks=(), never_closed=None), model=model)
+    return replace(with_findings(trained, leaks=(), never_closed=None), model=model)
 
 
 def judged_otherwise(trained: Trained, judged: Judged) -> Trained:
@@ -170,23 +171,22 @@ def test_the_first_screen_says_what_the_list_brings(trained: Trained, history: H
 
 
 def test_what_is_not_served_is_not_praised(trained: Trained, history: History) -> None:
-    unsure = replace(
-        with_findings(trained, no_signal=("sql",), leaks=()), model=trained.model.serving_base_rates(("sql",))
-    )
     base = next(peer for peer in trained.peers if peer.name == "base rate")
+    model = serving_base_rates(trained.model, ("sql",))
+    unsure = replace(with_findings(trained, handoff=base.handoff, leaks=()), model=model)
 
     said = read_aloud(report(unsure, history, "small"))
 
     assert f"top of this list, {of_100(base.handoff.precision.value)} of 100 reached sql" in said
-    assert "in order of this model's probability (not served)" in said
-    assert "in order of the base rate (stage and days in it) (served)" in said
+    assert "in order of this model's probability" not in said
+    assert re.search(r"in order of the base rate \(stage and days in it\) \d+ of 100", said)
     assert "These trees are not in service" in said
 
 
 def test_warnings_come_before_everything_else(trained: Trained, history: History) -> None:
     leak = Leak("won", "sql", 0.97, "amount", 0.98)
     doubtful = with_findings(sure(trained), leaks=(leak,), never_closed=NeverClosed(90, 703, 946, 714, 11))
-    model = doubtful.model.serving_base_rates(("sal",))
+    model = serving_base_rates(doubtful.model, ("sal",))
     first, *others = model.stages_
     model.stages_ = (replace(first, booster=None, n_reached=12), *others)
 
@@ -214,9 +214,8 @@ def test_a_leak_names_no_share_that_is_none(trained: Trained, history: History) 
 
 
 def test_log_and_report_give_one_reason_for_base_rates(trained: Trained, history: History) -> None:
-    model = trained.model.serving_base_rates(("sal",), unjudged=("mql",))
-    findings = trained.findings.serving(model)[1]
-    found = replace(findings, withheld=tuple(each for each in model.withheld() if each is not None))
+    model = serving_base_rates(trained.model, ("sal",), unjudged=("mql",))
+    found = trained.findings.about(model)
 
     said = read_aloud(report(replace(trained, model=model, findings=found), history, "small"))
 

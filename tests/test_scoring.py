@@ -14,6 +14,7 @@ from leadscore.errors import DataError, ModelError
 from leadscore.explain import explain
 from leadscore.history import read_history
 from leadscore.scoring import HANDOFF, REASONS, WIN, category_of, probability_columns, rank, score_records
+from tests.served import serving_base_rates
 
 if TYPE_CHECKING:
     from leadscore.history import History
@@ -110,7 +111,7 @@ def test_records_break_the_rules_of_the_data_set_folder(model: FunnelModel) -> N
 
 
 def test_a_list_says_owner_grade_and_flags(ranked: pd.DataFrame, model: FunnelModel, history: History) -> None:
-    weak = rank(history, model.serving_base_rates(["won"], unjudged=["sql"]))
+    weak = rank(history, serving_base_rates(model, ["won"], unjudged=["sql"]))
     owners = history.at(np.arange(len(history)), np.full(len(history), history.known_until))
     owner = dict(zip(history.ids, category_of(owners, "owner"), strict=True))
 
@@ -125,7 +126,7 @@ def test_a_list_says_owner_grade_and_flags(ranked: pd.DataFrame, model: FunnelMo
 
 
 def test_the_top_of_each_list_has_reasons(history: History, model: FunnelModel) -> None:
-    ranked = rank(history, model.serving_base_rates(["won"]), reasons=5)
+    ranked = rank(history, serving_base_rates(model, ["won"]), reasons=5)
 
     said = ranked.groupby("list").head(5)
     assert ranked.drop(said.index)[list(REASONS)].isna().all(axis=None)

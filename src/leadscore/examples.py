@@ -77,8 +77,7 @@ def learning_examples(history: History) -> Examples:
         if n <= settings.max_examples:
             break
     if n > settings.max_examples:
-        share = settings.max_examples / n
-        kept = hash_array(history.ids) < np.uint64(share * 2**64)
+        kept = _chosen(history, settings.max_examples / n)
         log.info(
             "%d examples would be more than max_examples = %d: learning from %d of %d leads",
             n,
@@ -90,6 +89,19 @@ def learning_examples(history: History) -> Examples:
     on_grid = [(stays.lead, stays.begin), *(_later(stays, days) for days in settings.grid_days)]
     lead, as_of = (np.concatenate(arrays) for arrays in zip(*on_grid, strict=True))
     return _merged(lead, as_of, *_between(stays, moments))
+
+
+def sampled(history: History, examples: Examples, most: int) -> Examples:
+    """About so many of the examples at most: those of leads chosen by a hash of their ``lead_id``."""
+    share = most / max(len(examples), 1)
+    if share >= 1:
+        return examples
+    return examples.of(_chosen(history, share)[examples.lead])
+
+
+def _chosen(history: History, share: float) -> Bools:
+    """A share below 1 of the leads, shape (n_leads,); the same leads each time, and among those of a larger share."""
+    return np.asarray(hash_array(history.ids) < np.uint64(share * 2**64), np.bool_)
 
 
 def judging_examples(history: History, since: int, every_days: int | None = None) -> Examples:

@@ -13,8 +13,10 @@ from leadscore.features import columns_of, matrix
 from leadscore.features.catalogue import CALENDAR, STAGE, STEPS_BACK, TIME_IN_STAGE
 from leadscore.funnel import never_closed
 from leadscore.labels import reached
-from leadscore.metrics import ALL, Ordering, Resamples, auc, figures, jitter, log_loss, log_losses, overall, worked
+from leadscore.metrics import ALL, Ordering, auc, figures, jitter, log_loss, overall, worked
 from leadscore.model.lightgbm_fit import data_set, grow
+from leadscore.model.withheld import NO_SIGNAL
+from leadscore.pairs import as_served, judged_pairs
 
 if TYPE_CHECKING:
     from leadscore.backtest import Backtest
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
     from leadscore.funnel import NeverClosed
     from leadscore.history import History, Snapshot
     from leadscore.history.line import Bools, Float32s, Float64s
-    from leadscore.metrics import Worked
+    from leadscore.metrics import Judged, Worked
     from leadscore.model import FunnelModel, Withheld
+    from leadscore.pairs import Pairs
 
 # Real funnels stand at .58 to .87: what is above this knows the outcome.
 LEAK_AUC = 0.95
@@ -96,15 +99,12 @@ class Findings:
         The handoff's list worked up to capacity.
     jitter : list of float, one per later stage
         `leadscore.metrics.jitter`.
-    no_signal : tuple of str
-        Stages to reach of which the trees do not clearly beat the rate of the current stage on later mornings, or not
-        the base rate by days in stage.
+    pairs : list of tuple of Pair
+        What each stage to reach is served for each current stage, by the order of the trees on later mornings.
     leaks : tuple of Leak
         Stages whose outcome the model seems to know beforehand.
-    unjudged : tuple of str
-        Stages to reach for which no cut had enough outcomes to learn trees that could be judged.
     withheld : tuple of Withheld
-        Why stages are served their base rate, by the model that is served.
+        Where base rates are served, and why, by the model that is served.
     never_closed : NeverClosed, optional
         Leads that stay open although hardly any like them ever moved again.
     """
@@ -113,9 +113,8 @@ class Findings:
     overall: dict[str, float]
     handoff: Worked
     jitter: list[float]
-    no_signal: tuple[str, ...]
+    pairs: Pairs
     leaks: tuple[Leak, ...]
-    unjudged: tuple[str, ...] = ()
     withheld: tuple[Withheld, ...] = ()
     never_closed: NeverClosed | None = None
 
@@ -125,69 +124,46 @@ class Findings:
         found = (*self.withheld, *self.leaks, self.never_closed)
         return [str(each) for each in found if each is not None]
 
-    def serving(self, model: FunnelModel) -> tuple[FunnelModel, Findings]:
-        """A model with base rates for the stages that need them, and the findings about that model."""
-        served = model.serving_base_rates(self.no_signal, self.unjudged)
-        return served, replace(self, withheld=tuple(each for each in served.withheld() if each is not None))
+    @property
+    def no_signal(self) -> tuple[str, ...]:
+        """Stages to reach that are served base rates for all current stages, for want of signal."""
+        return tuple(each.stage for each in self.withheld if each.cause == NO_SIGNAL and not each.current)
+
+    def about(self, served: FunnelModel) -> Findings:
+        """The findings with what is to be said of the model that is served."""
+        return replace(self, pairs=served.pairs(), withheld=tuple(served.withheld()))
 
 
 def findings(history: History, past: Backtest, n_jobs: int) -> Findings:
-    """What a backtest showed, about the model of the latest cut."""
-    judged, resamples = past.judged, history.funnel.judging.resamples
+    """What a backtest showed of what would have been served, about the model of the latest cut."""
+    resamples = history.funnel.judging.resamples
     handoff = history.funnel.stages.index(history.funnel.funnel.handoff[1]) - 1
-    table = figures(judged, resamples)
-    unjudged = _unjudged(past)
+    of_trees = figures(past.judged, resamples)
+    pairs = judged_pairs(past, of_trees)
+    judged = as_served(past, pairs).judged
     found = Findings(
-        figures=table,
+        figures=_with_those_of(judged, of_trees, pairs),
         overall=overall(judged, resamples),
         handoff=worked(judged, judged.probability[:, handoff], resamples),
         jitter=jitter(judged),
-        no_signal=tuple(stage for stage in _weak(past, table) if stage not in unjudged),
-        leaks=tuple(_leaks(history, past, table, n_jobs)),
-        unjudged=unjudged,
+        pairs=pairs,
+        leaks=tuple(_leaks(history, past, of_trees, n_jobs)),
         never_closed=never_closed(history),
     )
-    return found.serving(past.models[-1])[1]
+    return found.about(past.models[-1].serving(pairs))
 
 
-def _unjudged(past: Backtest) -> tuple[str, ...]:
-    stages = past.models[0].funnel.later_stages
-    return tuple(
-        name for place, name in enumerate(stages) if all(model.stages_[place].fallback for model in past.models)
+def _with_those_of(judged: Judged, of_trees: pd.DataFrame, pairs: Pairs) -> pd.DataFrame:
+    """The figures of what is served: those of the trees, but for stages of which something else is served."""
+    named = zip(judged.funnel.later_stages, pairs, strict=True)
+    others = [name for name, each in named if any(not pair.trees or pair.slope != 1 for pair in each)]
+    if not others:
+        return of_trees
+    found = pd.concat(
+        (of_trees[~of_trees["stage"].isin(others)], figures(judged, judged.funnel.judging.resamples, others))
     )
-
-
-def _weak(past: Backtest, table: pd.DataFrame) -> list[str]:
-    """Stages to reach whose trees have no signal, or are no better than the base rate that is served in their place.
-
-    Signal is a clear gain over the rate of the current stage alone, so knowing the stage is none. Of trees with signal
-    and base rates by days in stage, those are served that did better.
-    """
-    unsure = no_signal(_gains_over_stage(past))
-    whole = table[(table["current"] == ALL) & (table["n"] > 0)]
-    worse = set(whole.loc[~(whole["log_loss_gain"] > 0), "stage"])
-    return [stage for stage in past.judged.funnel.later_stages if stage in worse or stage in unsure]
-
-
-def _gains_over_stage(past: Backtest) -> pd.DataFrame:
-    """Gain in log loss over the rate of the current stage, whatever the days in it: the columns of `no_signal`."""
-    judged, rates = past.judged, np.stack([model.base_rate_.rates_ for model in past.models])
-    of_stage = rates[np.array(past.cuts).searchsorted(judged.as_of, side="right") - 1, judged.stage]
-    rows = []
-    for place, stage in enumerate(judged.funnel.later_stages):
-        known = np.flatnonzero(~np.isnan(judged.outcome[:, place]))
-        outcome = judged.outcome[known, place].astype(np.float64)
-        losses = [log_losses(outcome, each[known, place]) for each in (of_stage, judged.probability)]
-        if len(known):
-            low = Resamples.of(judged.lead[known], judged.funnel.judging.resamples).mean(losses[0] - losses[1]).low
-            rows.append((stage, ALL, len(known), low))
-    return pd.DataFrame(rows, columns=["stage", "current", "n", "log_loss_gain_low"])
-
-
-def no_signal(table: pd.DataFrame) -> tuple[str, ...]:
-    """Stages to reach where the interval of the gain over the base rate, in log loss, does not lie above zero."""
-    whole = table[(table["current"] == ALL) & (table["n"] > 0)]
-    return tuple(whole.loc[~(whole["log_loss_gain_low"] > 0), "stage"])
+    order = {name: place for place, name in enumerate(judged.funnel.later_stages)}
+    return found.sort_values("stage", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
 def _leaks(history: History, past: Backtest, table: pd.DataFrame, n_jobs: int) -> list[Leak]:

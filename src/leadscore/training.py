@@ -12,6 +12,7 @@ from leadscore.backtest import backtest, default_cuts, learn, side_by_side
 from leadscore.examples import learning_examples
 from leadscore.findings import findings
 from leadscore.labels import reached
+from leadscore.pairs import as_served, served_pairs
 from leadscore.peers import peers
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ class Trained:
     Attributes
     ----------
     model : FunnelModel
-        Learnt from every ripe example. A stage without signal is served its base rate.
+        Learnt from every ripe example. Trees are served where they order leads, at a level that was right lately.
     n_examples : int
         How many those are.
     backtest : Backtest
-        The same recipe judged on later time.
+        The same recipe judged on later time, with the probabilities that it would have served.
     findings : Findings
         What that showed.
     peers : tuple of Peer
@@ -65,7 +66,9 @@ def train(history: History, n_jobs: int) -> Trained:
         model = learnt.result()
     model.n_jobs = n_jobs
     found = findings(history, past, n_jobs)
-    model, found = found.serving(model)
+    model = served_pairs(history, past, model, found.pairs)
+    found = found.about(model)
+    past = as_served(past, found.pairs)
     for warning in found.warnings:
         log.warning("%s", warning)
     n_ripe = int(np.count_nonzero(~np.isnan(outcome).all(axis=1)))

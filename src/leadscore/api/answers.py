@@ -13,7 +13,9 @@ STAGE = "Where the lead stands; null for one that objects to profiling, or of wh
 FLAGS = (
     "`stale`: long not scored; `stale_model`: scored by a model whose history had ended long before; "
     "`fallback`: base rates, because outcomes are too few to learn trees or to judge them; "
-    "`no_signal`: base rates, because the trees do no better on later time; "
+    "`no_signal`: base rates, because the trees order leads no better than chance on later mornings; "
+    "`level_corrected`: the trees order leads, and their level was put right; "
+    "`order_unknown`: outcomes are too few to tell whether the trees order leads of this stage; "
     "`unseen:source`: the lead's value of that attribute is new to the model or was too rare to learn; check how it "
     "is written; `not_known_yet`: created, or recorded, after `as_of`, and so without a score; "
     "`unknown_stage`: no score, because the lead is older than the record of stages and has not moved since; "
@@ -164,14 +166,36 @@ class ObjectionAnswer(BaseModel):
     do_not_score: bool
 
 
+class PairAnswer(BaseModel):
+    """What leads in one current stage are served for a stage to reach."""
+
+    current: str = Field(description="The current stage.")
+    state: str = Field(
+        description="`ranks`: the trees order leads on later mornings, and their level is right. `level corrected`: "
+        "they order them, and the level was put right. `level only`: they order them no better than chance. `unknown`: "
+        "too few outcomes on later mornings to tell. `too few outcomes`: there are no trees. `not judged`: the model "
+        "was never judged."
+    )
+    serves: str = Field(description="`trees` or `base rate`.")
+    level_offset: float = Field(description="What was added to the log odds to put the level right; else 0.")
+    order: float | None = Field(description="Of two leads of one morning, how often the right one stands first.")
+    order_least: float | None = Field(description="The lower one-sided 99 % bound of the order.")
+    order_most: float | None = Field(description="The upper one-sided 99 % bound of the order.")
+
+
 class StageAnswer(BaseModel):
     """A stage that leads may reach."""
 
     stage: str
     horizon_days: int
-    fallback: bool = Field(description="Base rates are served: too few outcomes to learn trees or to judge them.")
-    no_signal: bool = Field(description="Base rates are served, because the model does no better on later time.")
-    why: str | None = Field(description="Why base rates are served, in sentences; null where the trees are.")
+    fallback: bool = Field(
+        description="Base rates are served to all leads: too few outcomes to learn trees or to judge them."
+    )
+    no_signal: bool = Field(
+        description="Base rates are served to all leads, because the trees order them no better than chance."
+    )
+    why: str | None = Field(description="Where base rates are served, and why, in sentences; null where trees are.")
+    pairs: list[PairAnswer] = Field(description="For each current stage before this one.")
 
 
 class ModelAnswer(BaseModel):

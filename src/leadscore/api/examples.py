@@ -98,8 +98,24 @@ EXAMPLES: dict[str, Example] = {
         "trained_until": "2025-03-01T00:00:00Z",
         "data": "data/crm",
         "stages": [
-            {"stage": "sql", "horizon_days": 30, "fallback": False, "no_signal": False, "why": None},
-            {"stage": "won", "horizon_days": 90, "fallback": False, "no_signal": False, "why": None},
+            {
+                "stage": "sql",
+                "horizon_days": 30,
+                "fallback": False,
+                "no_signal": False,
+                "why": None,
+                "pairs": [
+                    {
+                        "current": "mql",
+                        "state": "ranks",
+                        "serves": "trees",
+                        "level_offset": 0.0,
+                        "order": 0.72,
+                        "order_least": 0.69,
+                        "order_most": 0.75,
+                    }
+                ],
+            },
         ],
         "handoff": ["mql", "sql"],
         "grades": {"handoff": [0.24, 0.11, 0.04], "win": [0.42, 0.2, 0.09]},

@@ -13,6 +13,7 @@ from leadscore.api.documents import REFUSED
 from leadscore.api.json import JSON
 from leadscore.api.service import service_of
 from leadscore.model.staleness import stale_history
+from leadscore.model.withheld import TOO_FEW
 from leadscore.scoring import HANDOFF, WIN
 
 if TYPE_CHECKING:
@@ -55,15 +56,34 @@ def _stale(served: Served, now: int) -> list[str]:
 
 def _stages(model: FunnelModel) -> list[dict[str, Any]]:
     funnel = model.funnel
+    why: dict[str, list[str]] = {}
+    for each in model.withheld():
+        why.setdefault(each.stage, []).append(str(each))
     return [
         {
             "stage": name,
             "horizon_days": days,
-            "fallback": learnt.fallback or learnt.unjudged,
+            "fallback": learnt.serves_base_rate and not learnt.no_signal,
             "no_signal": learnt.no_signal,
-            "why": None if why is None else str(why),
+            "why": " ".join(why[name]) if name in why else None,
+            "pairs": [
+                {
+                    "current": current,
+                    "state": TOO_FEW if learnt.fallback else pair.state,
+                    "serves": "trees" if pair.trees and not learnt.fallback else "base rate",
+                    "level_offset": pair.offset,
+                    "order": _or_none(pair.order),
+                    "order_least": _or_none(pair.order_least),
+                    "order_most": _or_none(pair.order_most),
+                }
+                for current, pair in zip(funnel.stages, pairs, strict=False)
+            ],
         }
-        for name, days, learnt, why in zip(
-            funnel.later_stages, funnel.horizons, model.stages_, model.withheld(), strict=True
+        for name, days, learnt, pairs in zip(
+            funnel.later_stages, funnel.horizons, model.stages_, model.pairs(), strict=True
         )
     ]
+
+
+def _or_none(figure: float) -> float | None:
+    return None if math.isnan(figure) else figure

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from leadscore.model.withheld import cause_of
+
 if TYPE_CHECKING:
     from leadscore.history import Snapshot
     from leadscore.model import FunnelModel
@@ -19,15 +21,15 @@ def base_rate_notes(model: FunnelModel, snapshot: Snapshot, place: int) -> list[
     place : int
         Place of the stage among ``model.funnel.later_stages``.
     """
-    funnel, why = model.funnel, model.withheld()[place]
-    rate, stage = model.base_rate_.predict_proba(snapshot)[:, place], snapshot.steps.stage
+    funnel, learnt = model.funnel, model.stages_[place]
+    rate, stage = model.base_rates(snapshot)[:, place], snapshot.steps.stage
     begin, end = model.base_rate_.bands(snapshot)
     to = f"{funnel.later_stages[place]} within {funnel.horizons[place]} days"
-    cause = f" ({why.cause})" if why else ""
+    causes = [f" ({cause})" if (cause := cause_of(learnt, at)) else "" for at in range(len(funnel.stages))]
     return [
         ""
         if np.isnan(each)
-        else f"base rate{cause} of leads at {funnel.stages[at]}{_band(*band)}: {each:.1%} reach {to}"
+        else f"base rate{causes[at]} of leads at {funnel.stages[at]}{_band(*band)}: {each:.1%} reach {to}"
         for each, at, *band in zip(rate.tolist(), stage.tolist(), begin.tolist(), end.tolist(), strict=True)
     ]
 

@@ -126,33 +126,32 @@ def explain(model: FunnelModel, snapshot: Snapshot, place: int) -> list[Reasons]
     """
     probability = model.predict_proba(snapshot)[:, place]
     name, learnt = model.funnel.later_stages[place], model.stages_[place]
-    if learnt.booster is None or learnt.serves_base_rate:
-        notes = base_rate_notes(model, snapshot, place)
-        return [_without(name, float(each), note) for each, note in zip(probability, notes, strict=True)]
-    grounds = Grounds(model, place, model.columns_)
-    coded = snapshot.coded(model.vocabulary_)
-    stage = coded.steps.stage
+    by_trees = learnt.serves_trees(snapshot.steps.stage, place)
     reasons = [_without(name, float(each)) for each in probability]
-    ahead = np.flatnonzero(stage <= place)
-    if len(ahead):
-        X = matrix(model.features_, coded[ahead], model.n_jobs)
-        found = _explained(grounds, learnt, X, stage[ahead], probability[ahead])
-        for row, each in zip(ahead, found, strict=True):
+    if not by_trees.all():
+        rest = np.flatnonzero(~by_trees)
+        for row, note in zip(rest, base_rate_notes(model, snapshot[rest], place), strict=True):
+            reasons[row] = _without(name, float(probability[row]), note)
+    rows = np.flatnonzero(by_trees)
+    if len(rows):
+        grounds = Grounds(model, place, model.columns_)
+        coded = snapshot[rows].coded(model.vocabulary_)
+        X = matrix(model.features_, coded, model.n_jobs)
+        for row, each in zip(rows, _explained(grounds, learnt, X, coded.steps.stage, probability[rows]), strict=True):
             reasons[row] = each
     return reasons
 
 
-def _without(name: str, probability: float, note: str | None = None) -> Reasons:
+def _without(name: str, probability: float, note: str = "") -> Reasons:
     """No reasons: the stage is passed or, with a note, its base rate is served."""
     margin = float(logit(probability))
-    fallback = note is not None
-    return Reasons(name, probability, margin, (), (), 0.0, margin, bounded=False, fallback=fallback, note=note or "")
+    return Reasons(name, probability, margin, (), (), 0.0, margin, bounded=False, fallback=bool(note), note=note)
 
 
 def _explained(
     grounds: Grounds, learnt: StageModel, X: Float32s, stage: Int64s, probability: Float64s
 ) -> Iterator[Reasons]:
-    base, contribution, margin = contributions(learnt, X, grounds.model.n_jobs)
+    base, contribution, margin = contributions(learnt, X, stage, grounds.model.n_jobs)
     topics = grounds.by_topic(contribution)
     candidates = _candidates(grounds, X, stage, contribution, topics)
     lowered = probability < expit(margin)
@@ -162,7 +161,7 @@ def _explained(
         yield Reasons(
             stage=grounds.model.funnel.later_stages[grounds.place],
             probability=float(probability[lead]),
-            base=base,
+            base=float(base[lead]),
             towards=towards,
             against=against,
             everything_else=rest,
@@ -173,18 +172,18 @@ def _explained(
         )
 
 
-def contributions(learnt: StageModel, X: Float32s, n_jobs: int) -> tuple[float, Float64s, Float64s]:
-    """Where every lead starts, what each column adds to that, and where each lead ends; calibrated log odds.
+def contributions(learnt: StageModel, X: Float32s, stage: Int64s, n_jobs: int) -> tuple[Float64s, Float64s, Float64s]:
+    """Where each lead starts, what each column adds to that, and where it ends; calibrated log odds.
 
-    Shapes: none, (n_leads, n_columns) and (n_leads,).
+    Shapes: (n_leads,), (n_leads, n_columns) and (n_leads,). Leads in one current stage start from the same.
     """
     if learnt.booster is None:
         raise ValueError("there are no trees to explain")
     with _CONTRIBUTING:
         raw = np.asarray(learnt.booster.predict(X, pred_contrib=True, num_threads=n_jobs), np.float64)
     # Of the trees themselves rather than the sum of the contributions, so that the sum can be checked.
-    margin = learnt.slope * margin_of(learnt.booster, X, n_jobs) + learnt.intercept
-    return learnt.slope * float(raw[0, -1]) + learnt.intercept, learnt.slope * raw[:, :-1], margin
+    margin = learnt.log_odds(margin_of(learnt.booster, X, n_jobs), stage)
+    return learnt.log_odds(raw[:, -1], stage), learnt.slopes(stage)[:, None] * raw[:, :-1], margin
 
 
 def _candidates(

@@ -10,6 +10,7 @@ from leadscore.backtest import learn_until
 from leadscore.errors import ModelError
 from leadscore.examples import learning_examples
 from leadscore.history import DAY
+from leadscore.pairs import corrections, level_corrected
 from leadscore.recalibration import recalibrate
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Recipe:
             ours.funnel == theirs.funnel
             and (ours.grown_until_, ours.trained_until_) == (theirs.grown_until_, theirs.trained_until_)
             and ours.recalibrated_ == theirs.recalibrated_
-            and self._base_rates() == other._base_rates()
+            and self._served() == other._served()
         )
 
     def twin(self, moment: int) -> FunnelModel:
@@ -83,14 +84,17 @@ class Recipe:
             rounds_from=self._first,
         )
         self._first = self._first or found
-        found = found.serving_base_rates(self._base_rates())
+        found = found.serving([[replace(pair, offset=0.0) for pair in pairs] for pairs in self.model.pairs()])
+        if moved := corrections(self.model):
+            found = level_corrected(self.history, found, moment - self.age, moved)
         if self.model.recalibrated_:
             until = moment - (self.now - self.model.trained_until_)
             found = recalibrate(self.history, found, self.n_jobs, until).model
         return found
 
-    def _base_rates(self) -> list[str]:
-        return [each.stage for each in self.model.withheld() if each is not None]
+    def _served(self) -> list[tuple[bool, float, bool]]:
+        """Of each pair whether trees are served, and whether their slope and level are corrected."""
+        return [(pair.trees, pair.slope, bool(pair.offset)) for pairs in self.model.pairs() for pair in pairs]
 
 
 def as_read_by(history: History, model: FunnelModel) -> History:

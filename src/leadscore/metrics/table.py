@@ -13,6 +13,8 @@ from leadscore.metrics.resampling import Resamples
 from leadscore.metrics.within_mornings import WithinMornings
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from leadscore.history.line import Float64s
     from leadscore.metrics.judged import Judged, Outcomes
 
@@ -37,13 +39,15 @@ FIGURES = (
 )
 
 
-def figures(judged: Judged, resamples: int = 0) -> pd.DataFrame:
+def figures(judged: Judged, resamples: int = 0, stages: Collection[str] | None = None) -> pd.DataFrame:
     """Figures per stage to reach: over all leads that had not passed it, and per current stage.
 
     Parameters
     ----------
     resamples : int
         Bootstrap resamples of leads for the intervals; without any there are none.
+    stages : collection of str, optional
+        The stages to reach; all by default.
 
     Returns
     -------
@@ -53,11 +57,15 @@ def figures(judged: Judged, resamples: int = 0) -> pd.DataFrame:
         ``mean_score``, ``log_loss``, ``base_log_loss``, ``log_loss_gain`` (of the base rate less the model's),
         ``brier``, ``base_brier``, ``brier_skill``, ``auc``, ``average_precision``, ``calibration_error``,
         ``lift_at_10`` (observed share in the likeliest tenth over that of all), ``found_at_10`` (share found
-        there of those that reached) and ``order`` (`WithinMornings`); with intervals also ``<figure>_low`` and
-        ``<figure>_high``. NaN where a figure does not exist, such as the AUC of a single outcome.
+        there of those that reached) and ``order`` (`WithinMornings`), with ``order_reached`` and
+        ``order_not_reached`` leads compared; with intervals also ``<figure>_low`` and ``<figure>_high``, and of the
+        order the one-sided 99 % bounds ``order_least`` and ``order_most``. NaN where a figure does not exist, such as
+        the AUC of a single outcome.
     """
     rows = []
     for place, name in enumerate(judged.funnel.later_stages):
+        if stages is not None and name not in stages:
+            continue
         rows.append({"stage": name, "current": ALL, **_row(judged.reaching(place), resamples)})
         for current, current_name in enumerate(judged.funnel.stages[: place + 1]):
             rows.append({"stage": name, "current": current_name, **_row(judged.reaching(place, current), resamples)})
@@ -81,9 +89,14 @@ def _row(known: Outcomes, resamples: int) -> dict[str, float]:
         if resamples:
             row |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
     order = WithinMornings.of(known, resamples).order()
-    row[ORDER] = order.interval.value
+    row |= {
+        ORDER: order.interval.value,
+        f"{ORDER}_reached": order.n_reached,
+        f"{ORDER}_not_reached": order.n_not_reached,
+    }
     if resamples:
         row |= {f"{ORDER}_low": order.interval.low, f"{ORDER}_high": order.interval.high}
+        row |= {f"{ORDER}_least": order.least, f"{ORDER}_most": order.most}
     return row
 
 

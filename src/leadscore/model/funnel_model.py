@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from scipy.special import expit, logit
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
@@ -18,6 +19,7 @@ from leadscore.history import DAY
 from leadscore.model.grades import Grades
 from leadscore.model.learning import Learning
 from leadscore.model.lightgbm_fit import data_set, tree_settings
+from leadscore.model.pair import every
 from leadscore.model.stage import StageModel, margin_of
 from leadscore.model.trees import side_by_side
 from leadscore.model.typical import Typical
@@ -25,7 +27,7 @@ from leadscore.model.withheld import Withheld, withheld
 from leadscore.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     import lightgbm as lgb
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from leadscore.history import Snapshot, Vocabulary
     from leadscore.history.line import Bools, Float32s, Float64s, Int64s
     from leadscore.model.compiled import CompiledTrees
+    from leadscore.model.pair import Pair
 
 # Rows of X that are in memory at once when predicting.
 ROWS_AT_ONCE = 1 << 18
@@ -239,20 +242,27 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
                 bar.update(len(probability[rows]))
         return probability
 
-    def serving_base_rates(self, no_signal: Collection[str], unjudged: Collection[str] = ()) -> Self:
-        """The same model, but with base rates for stages to reach whose trees have no signal or were never judged."""
+    def serving(self, pairs: Sequence[Sequence[Pair]]) -> Self:
+        """The same model, but serving what pairs of current stage and stage to reach say.
+
+        Parameters
+        ----------
+        pairs : sequence of sequence of Pair
+            For each later stage one for each current stage before it.
+        """
         served = copy(self)
         served.stages_ = tuple(
-            replace(each, no_signal=name in no_signal, unjudged=name in unjudged)
-            for name, each in zip(self.funnel.later_stages, self.stages_, strict=True)
+            replace(stage, pairs=tuple(each)) for stage, each in zip(self.stages_, pairs, strict=True)
         )
         return served
 
-    def withheld(self) -> list[Withheld | None]:
-        """Why each later stage is served its base rate; None for one that is served its trees."""
-        least = self.funnel.lightgbm.min_outcome_leads
-        named = zip(self.funnel.later_stages, self.stages_, strict=True)
-        return [withheld(name, stage, least) for name, stage in named]
+    def pairs(self) -> list[tuple[Pair, ...]]:
+        """What is served for each later stage, one for each current stage before it."""
+        return [every(stage.pairs, place) for place, stage in enumerate(self.stages_)]
+
+    def withheld(self) -> list[Withheld]:
+        """Where base rates are served rather than trees, and why; in order of the stages to reach."""
+        return [each for place, stage in enumerate(self.stages_) for each in withheld(self.funnel, place, stage)]
 
     def _check_funnel(self, funnel: Funnel) -> None:
         ours, theirs = self.funnel, funnel
@@ -269,14 +279,26 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
             )
 
     def _probabilities(self, X: Snapshot, features: Float32s) -> Float64s:
-        probability = self.base_rate_.predict_proba(X)
-        stage = X.steps.stage
+        probability, stage = self.base_rates(X), X.steps.stage
         if places := self._with_trees():
             margin = self._margins(features)
             for column, place in enumerate(places):
-                ahead = stage <= place
-                probability[ahead, place] = self.stages_[place].calibrated(margin[ahead, column])
+                rows = self.stages_[place].serves_trees(stage, place)
+                probability[rows, place] = self.stages_[place].calibrated(margin[rows, column], stage[rows])
         return self._ordered(probability)
+
+    def base_rates(self, X: Snapshot) -> Float64s:
+        """Base rates as they are served, at the level of their pair; shape (n_examples, n_later_stages).
+
+        NaN for stages already passed.
+        """
+        rates, stage = self.base_rate_.predict_proba(X), X.steps.stage
+        for place, learnt in enumerate(self.stages_):
+            for current, pair in enumerate(learnt.pairs):
+                if pair.offset and not (pair.trees and not learnt.fallback):
+                    rows = np.flatnonzero(stage == current)
+                    rates[rows, place] = expit(logit(rates[rows, place]) + pair.offset)
+        return rates
 
     def prepare(self) -> Self:
         """The same model, with all made that the first prediction would otherwise wait for."""
@@ -285,7 +307,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         return self
 
     def boosters(self) -> list[lgb.Booster]:
-        """The trees of each stage that does not serve its base rate, in order."""
+        """The trees of each stage that are served to any lead, in order."""
         found = [self.stages_[place].booster for place in self._with_trees()]
         return [booster for booster in found if booster is not None]
 

@@ -98,7 +98,8 @@ class Learning:
         counted = [self._counted(place) for place in range(self.outcome.shape[1])]
         learnt = np.array([min(each.n_reached, each.n_not_reached) >= least for each in counted])
         for place in np.flatnonzero(~learnt).tolist():
-            log.info("%s", withheld(self.funnel.later_stages[place], counted[place], least))
+            for each in withheld(self.funnel, place, counted[place]):
+                log.info("%s", each)
         if not learnt.any():
             yield from counted
             return

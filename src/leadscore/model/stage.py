@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import brentq, minimize
 from scipy.special import expit, log_expit, logit
 
+from leadscore.model.pair import LEVEL_ONLY
+
 if TYPE_CHECKING:
     import lightgbm as lgb
 
-    from leadscore.history.line import Float32s, Float64s
+    from leadscore.history.line import Bools, Float32s, Float64s, Int64s
+    from leadscore.model.pair import Pair
 
 # A slope lies within exp(-3) and exp(3); one so near to an end stands at it.
 MOST_LOG_SLOPE, NEAR = 3.0, 1e-3
@@ -27,7 +30,7 @@ class StageModel:
     booster : lightgbm.Booster, optional
         None where there were too few outcomes: the base rate is served.
     slope, intercept : float
-        The probability is ``expit(slope * margin + intercept)``; the slope is positive, so order never changes.
+        The log odds are ``slope * margin + intercept``; the slope is positive, so order never changes.
     rounds : int
         Trees in the booster.
     shared_rounds, own_rounds : int
@@ -35,12 +38,11 @@ class StageModel:
         this one alone.
     rounds_found : bool
         Whether their numbers were found on a later block of time, rather than set.
-    no_signal : bool
-        Whether the trees do not beat the base rate on later mornings, which is served then.
-    unjudged : bool
-        Whether there were too few outcomes to judge trees on later mornings; the base rate is served then.
     n_examples, n_reached, n_not_reached : int
         Examples learnt from; leads with an example that reached the stage, and with one that did not.
+    pairs : tuple of Pair
+        For each current stage before this one, whether trees or base rates are served, and how the log odds are
+        corrected. Empty for a model that was not judged: trees are served as they are.
     """
 
     booster: lgb.Booster | None
@@ -50,11 +52,22 @@ class StageModel:
     shared_rounds: int = 0
     own_rounds: int = 0
     rounds_found: bool = False
-    no_signal: bool = False
-    unjudged: bool = False
     n_examples: int = 0
     n_reached: int = 0
     n_not_reached: int = 0
+    pairs: tuple[Pair, ...] = ()
+    # Of the pairs, and behind them one for all further stages.
+    _trees: Bools = field(init=False, repr=False, compare=False)
+    _slopes: Float64s = field(init=False, repr=False, compare=False)
+    _offsets: Float64s = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name, values in (
+            ("_trees", np.array([*(pair.trees for pair in self.pairs), False])),
+            ("_slopes", np.array([*(pair.slope for pair in self.pairs), 1.0])),
+            ("_offsets", np.array([*(pair.offset for pair in self.pairs), 0.0])),
+        ):
+            object.__setattr__(self, name, values)
 
     @property
     def fallback(self) -> bool:
@@ -63,19 +76,48 @@ class StageModel:
 
     @property
     def serves_base_rate(self) -> bool:
-        """Whether its probabilities are base rates: too few outcomes, or no signal."""
-        return self.fallback or self.no_signal or self.unjudged
+        """Whether base rates are served, whatever the current stage."""
+        return self.fallback or (bool(self.pairs) and not self._trees.any())
 
-    def predict(self, X: Float32s, n_jobs: int) -> Float64s:
-        """Calibrated probability of each row of X, shape (n_rows,)."""
-        if self.booster is None:
-            raise ValueError("there are no trees; serve the base rate")
-        return self.calibrated(margin_of(self.booster, X, n_jobs))
+    @property
+    def no_signal(self) -> bool:
+        """Whether base rates are served because the trees order leads no better than chance."""
+        return not self.fallback and self.serves_base_rate and any(each.state == LEVEL_ONLY for each in self.pairs)
 
-    def calibrated(self, margin: Float64s) -> Float64s:
-        """The probability that a sum of the trees stands for, of the same shape."""
+    def serves_trees(self, current: Int64s, place: int) -> Bools:
+        """Whether trees are served to leads in these stages; shape (n_leads,), False where they have passed this one.
+
+        Parameters
+        ----------
+        current : ndarray of int64, shape (n_leads,)
+            Current stages.
+        place : int
+            Of the stage to reach among the later stages.
+        """
+        ahead: Bools = current <= place
+        if self.fallback:
+            return np.zeros(len(current), np.bool_)
+        return ahead & self._trees[np.minimum(current, len(self.pairs))] if self.pairs else ahead
+
+    def log_odds(self, margin: Float64s, current: Int64s) -> Float64s:
+        """Calibrated log odds of leads in these stages from the sums of their trees; shape (n_leads,)."""
+        calibrated = self.slope * margin + self.intercept
+        if not self.pairs:
+            return calibrated
+        pair = np.minimum(current, len(self.pairs))
+        return self._slopes[pair] * calibrated + self._offsets[pair]
+
+    def slopes(self, current: Int64s) -> Float64s:
+        """By how much one more in the sum of the trees raises the log odds of leads in these stages; (n_leads,)."""
+        if not self.pairs:
+            return np.full(len(current), self.slope)
+        slopes: Float64s = self.slope * self._slopes[np.minimum(current, len(self.pairs))]
+        return slopes
+
+    def calibrated(self, margin: Float64s, current: Int64s) -> Float64s:
+        """The probabilities that sums of the trees stand for; shape (n_leads,)."""
         # scipy's expit treats each number alone; NumPy's exp may differ in the last bit with the array's length.
-        probability: Float64s = expit(self.slope * margin + self.intercept)
+        probability: Float64s = expit(self.log_odds(margin, current))
         return probability
 
 

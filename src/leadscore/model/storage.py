@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from leadscore.history import Vocabulary, canonical_names
 from leadscore.model.funnel_model import FunnelModel
 from leadscore.model.grades import Grades
 from leadscore.model.manifest import check_manifest, write_manifest
+from leadscore.model.pair import LEVEL_ONLY, UNKNOWN, Pair
 from leadscore.model.stage import StageModel
 from leadscore.model.typical import Typical
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
     from leadscore.history.line import Float64s
 
-FORMAT = 3
+# The format written, and those read.
+FORMAT, READ = 4, {3, 4}
 DESCRIPTION = "model.json"
 # A direction of -1, 0 and 1.
 SIGNS = "-0+"
@@ -68,8 +70,9 @@ def load_model(folder: Path, n_jobs: int = 1) -> FunnelModel:
     """
     check_manifest(folder)
     description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    if description["format"] != FORMAT:
-        raise ModelError(f"{folder}: format {description['format']}, this version reads {FORMAT}; train again")
+    if description["format"] not in READ:
+        formats = " and ".join(map(str, sorted(READ)))
+        raise ModelError(f"{folder}: format {description['format']}, this version reads {formats}; train again")
     model = FunnelModel(funnel_of(description["funnel"], str(folder / DESCRIPTION)), n_jobs)
     model.vocabulary_ = _vocabulary(description["vocabulary"])
     if not _has_columns(model, description):
@@ -138,11 +141,10 @@ def _described(model: FunnelModel) -> dict[str, Any]:
                 "shared_rounds": stage.shared_rounds,
                 "own_rounds": stage.own_rounds,
                 "rounds_found": stage.rounds_found,
-                "no_signal": stage.no_signal,
-                "unjudged": stage.unjudged,
                 "n_examples": stage.n_examples,
                 "n_reached": stage.n_reached,
                 "n_not_reached": stage.n_not_reached,
+                "pairs": [_pair_described(each) for each in stage.pairs],
             }
             for place, (name, stage) in enumerate(zip(model.funnel.later_stages, model.stages_, strict=True))
         ],
@@ -182,6 +184,25 @@ def _typical(described: dict[str, Any], model: FunnelModel) -> Typical:
 
 def _stage(folder: Path, place: int, described: dict[str, Any]) -> StageModel:
     fields = {name: value for name, value in described.items() if name not in {"stage", "trees"}}
+    fields["pairs"] = _pairs(fields, place)
     if described["trees"] is None:
         return StageModel(None, **fields)
     return StageModel(lgb.Booster(model_str=(folder / _trees(place)).read_text(encoding="utf-8")), **fields)
+
+
+def _pair_described(pair: Pair) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and np.isnan(value) else value for name, value in asdict(pair).items()
+    }
+
+
+def _pairs(fields: dict[str, Any], place: int) -> tuple[Pair, ...]:
+    """The pairs of a stage; of one in format 3, which served trees or base rates to all current stages alike."""
+    no_signal, unjudged = fields.pop("no_signal", False), fields.pop("unjudged", False)
+    if no_signal or unjudged:
+        return (Pair(LEVEL_ONLY if no_signal else UNKNOWN, trees=False),) * (place + 1)
+    nan: Any = float("nan")
+    return tuple(
+        Pair(**{name: nan if value is None else value for name, value in each.items()})
+        for each in fields.get("pairs", ())
+    )

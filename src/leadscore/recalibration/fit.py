@@ -8,12 +8,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from scipy.special import expit
 
 from leadscore.baselines import BaseRate
 from leadscore.history.zone import EPOCH
 from leadscore.metrics import log_loss
 from leadscore.model import fit_calibration
+from leadscore.model.pair import LEVEL_CORRECTED, RANKS
 from leadscore.model.stage import fit_intercept, is_at_bound, margin_of
 from leadscore.recalibration.recent import LEAST_LEADS, Recent
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from leadscore.history import History
     from leadscore.history.line import Float32s, Float64s
     from leadscore.model import FunnelModel, StageModel
+    from leadscore.model.pair import Pair
     from leadscore.recalibration.recent import Window
 
 Fitted = Literal["slope and intercept", "intercept", "base rate", "nothing"]
@@ -144,12 +145,14 @@ def _renewed(recent: Recent, place: int, window: Window) -> _Renewed:
         return _Renewed(
             stage, base_rate, "nothing", f"fewer than {LEAST_LEADS} leads of an outcome to fit or to decide on"
         )
-    new_rate = _new_base_rate(recent, place, window)
-    if stage.serves_base_rate:
-        fitted: Fitted = "nothing" if new_rate is None else "base rate"
-        new_stage = stage
-    else:
-        fitted, new_stage = _new_stage(recent, place, window)
+    by_trees = stage.serves_trees(recent.snapshot.steps.stage, place)
+    served = window.of(by_trees)
+    new_rate = None if by_trees[window.rows].all() else _new_base_rate(recent, place, window)
+    fitted: Fitted = "nothing" if new_rate is None else "base rate"
+    new_stage = stage
+    if recent.enough(place, served.early, served.late):
+        of_trees, new_stage = _new_stage(recent, place, served)
+        fitted = fitted if of_trees == "nothing" else of_trees
     seen = "unseen by the trees" if window.unseen else "recent, but the trees may have seen them"
     why = f"mornings {seen}" if fitted != "nothing" else "on the later mornings it would not have helped"
     return _Renewed(new_stage, base_rate if new_rate is None else new_rate, fitted, why)
@@ -168,27 +171,33 @@ def _new_stage(recent: Recent, place: int, window: Window) -> tuple[Fitted, Stag
     stage, outcome = recent.model.stages_[place], recent.outcome[:, place].astype(np.float64)
     if stage.booster is None:
         raise ValueError("there are no trees to calibrate; renew the base rate")
-    margin = np.full(len(outcome), np.nan)
+    margin, current = np.full(len(outcome), np.nan), recent.snapshot.steps.stage
     margin[window.rows] = margin_of(stage.booster, recent.X[window.rows], recent.n_jobs)
     # Counted where the first calibration is fitted, so that what is decided on is what is kept.
     most = recent.outcome_leads(place, window.early) >= recent.model.funnel.lightgbm.min_outcome_leads
     both = window.unseen and most
     trial, new = (_calibrated(stage, margin[rows], outcome[rows], both=both) for rows in (window.early, window.rows))
     late = window.late
-    before, after = (
-        log_loss(outcome[late], expit(each.slope * margin[late] + each.intercept)) for each in (stage, trial)
-    )
+    before, after = (log_loss(outcome[late], each.calibrated(margin[late], current[late])) for each in (stage, trial))
     if not after < before:
         return "nothing", stage
     return "slope and intercept" if both else "intercept", new
 
 
 def _calibrated(stage: StageModel, margin: Float64s, outcome: Float64s, *, both: bool) -> StageModel:
+    """The stage with slope and intercept, or the intercept, fitted anew; they replace corrections of its pairs."""
+    stage = replace(stage, pairs=tuple(map(_uncorrected, stage.pairs)))
     if both:
         slope, intercept = fit_calibration(margin, outcome)
         if not is_at_bound(slope):
             return replace(stage, slope=slope, intercept=intercept)
     return replace(stage, intercept=fit_intercept(stage.slope * margin, outcome))
+
+
+def _uncorrected(pair: Pair) -> Pair:
+    if pair.state != LEVEL_CORRECTED:
+        return pair
+    return replace(pair, state=RANKS, slope=1.0, offset=0.0, said=float("nan"), came=float("nan"))
 
 
 def _moved(recent: Recent, place: int, window: Window, renewed: _Renewed, said: tuple[Float64s, Float64s]) -> Moved:

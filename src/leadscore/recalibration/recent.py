@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
-from pandas.util import hash_array
 
 from leadscore.baselines import BaseRate
-from leadscore.examples import judging_examples, known_by
+from leadscore.examples import judging_examples, known_by, sampled
 from leadscore.features import matrix
 from leadscore.history import DAY
 from leadscore.labels import reached
@@ -48,6 +47,11 @@ class Window(NamedTuple):
     late: Int64s
     unseen: bool
     enough: bool
+
+    def of(self, kept: Bools) -> Window:
+        """The examples of the window that are kept; whether they are enough is left as it was."""
+        rows, early, late = (each[kept[each]] for each in (self.rows, self.early, self.late))
+        return self._replace(rows=rows, early=early, late=late)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class Recent:
             The history is of another funnel than the model.
         """
         begin = min(_recent_from(history, days, until) for days in history.funnel.horizons)
-        examples = _sampled(history, judging_examples(history, begin))
+        examples = sampled(history, judging_examples(history, begin), history.funnel.examples.max_examples)
         outcome = reached(history, examples.lead, examples.as_of)
         outcome = known_by(outcome, examples.as_of, history.funnel, until)
         known: Bools = np.any(~np.isnan(outcome), axis=1)
@@ -115,8 +119,11 @@ class Recent:
         first, last = int(as_of.min()), int(as_of.max())
         end = first + int(EARLY_SHARE * (last - first - gap))
         early, late = rows[as_of <= end], rows[as_of > end + gap]
-        enough = min(self.outcome_leads(place, block) for block in (early, late)) >= LEAST_LEADS
-        return Window(rows, early, late, unseen, enough)
+        return Window(rows, early, late, unseen, self.enough(place, early, late))
+
+    def enough(self, place: int, early: Int64s, late: Int64s) -> bool:
+        """Whether two parts hold enough outcomes to fit an intercept on the one and to decide by the other."""
+        return min(self.outcome_leads(place, block) for block in (early, late)) >= LEAST_LEADS
 
     def outcome_leads(self, place: int, rows: Int64s) -> int:
         """Leads of the rarer outcome among some rows."""
@@ -142,12 +149,3 @@ def _recent_from(history: History, horizon_days: int, until: int) -> int:
     first = int(history.known.min()) if len(history) else until
     ripe_until = until - gap
     return ripe_until - max(int(RECENT_SHARE * (ripe_until - first)), RECENT_HORIZONS * gap)
-
-
-def _sampled(history: History, examples: Examples) -> Examples:
-    """About ``examples.max_examples`` of them at most, by a hash of the ``lead_id``, as for learning."""
-    share = history.funnel.examples.max_examples / max(len(examples), 1)
-    if share >= 1:
-        return examples
-    kept: Bools = hash_array(history.ids) < np.uint64(share * 2**64)
-    return examples.of(kept[examples.lead])

@@ -12,6 +12,7 @@ import pandas as pd
 
 from leadscore.history.zone import EPOCH
 from leadscore.metrics import ALL
+from leadscore.model.withheld import TOO_FEW
 from leadscore.registry.versions import LEAKS
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from leadscore.features import Column
     from leadscore.history import History
     from leadscore.metrics import Worked
+    from leadscore.model import FunnelModel
     from leadscore.peers import Peer
     from leadscore.training import Trained
 
@@ -67,6 +69,7 @@ def metrics(trained: Trained) -> dict[str, float]:
     for name, model in zip(trained.model.funnel.later_stages, trained.model.stages_, strict=True):
         facts = {"trees": model.rounds, "slope": model.slope, "intercept": model.intercept}
         facts |= {"fallback": model.fallback, "no_signal": model.no_signal}
+        facts |= {"level_corrected": any(pair.offset for pair in model.pairs)}
         found |= {f"{clean(name)}/{fact}": float(value) for fact, value in facts.items()}
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
@@ -76,9 +79,17 @@ def tags(trained: Trained) -> dict[str, str]:
     findings = trained.findings
     found = {
         "leadscore.no_signal": ", ".join(findings.no_signal),
+        "leadscore.pairs": "\n".join(_pairs(trained.model)),
         LEAKS: "\n".join(map(str, findings.leaks)),
     }
     return {name: text for name, text in found.items() if text}
+
+
+def _pairs(model: FunnelModel) -> Iterator[str]:
+    """What each pair is served: "won from mql: ranks"."""
+    for name, stage, pairs in zip(model.funnel.later_stages, model.stages_, model.pairs(), strict=True):
+        for current, pair in zip(model.funnel.stages, pairs, strict=False):
+            yield f"{name} from {current}: {TOO_FEW if stage.fallback else pair.state}"
 
 
 def _worked(worked: Worked) -> dict[str, float | None]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leadscore.report.words import column_in_words, counted, percent, topic_in_words
+from leadscore.report.words import column_in_words, counted, listed, percent, topic_in_words
 
 if TYPE_CHECKING:
     from leadscore.features import Column
@@ -71,8 +71,8 @@ def driven(model: FunnelModel, place: int) -> Driven:
     share = gain / gain.sum()
     topics = _topics(columns, share)
     widest = topics[0][1]
-    why = model.withheld()[place]
-    note = f"These trees are not in service: {why.cause}." if why else ""
+    why = [each for each in model.withheld() if each.stage == name]
+    note = " ".join(f"These trees are not in service{_from(each.current)}: {each.cause}." for each in why)
     shown = tuple(
         Topic(topic_in_words(topic), percent(total), round(100 * total / widest, 1), _columns(topic, columns, share))
         for topic, total in topics[:TOPICS]
@@ -80,6 +80,10 @@ def driven(model: FunnelModel, place: int) -> Driven:
     rest = topics[TOPICS:]
     others = f"{counted(len(rest))} other topics: {percent(sum(total for _, total in rest))}" if rest else ""
     return Driven(name, note, shown, others)
+
+
+def _from(current: tuple[str, ...]) -> str:
+    return f" for leads at {listed(list(current))}" if current else ""
 
 
 def _topics(columns: tuple[Column, ...], share: Float64s) -> list[tuple[str, float]]:

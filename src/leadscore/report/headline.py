@@ -56,11 +56,9 @@ class Bar:
     between : str
         The interval; empty without one.
     held : str
-        What the model is beside it, beyond chance; empty for the model itself.
+        What the model is beside it, beyond chance; empty for what is served.
     width, low, high : float
         Percent of the widest bar; those of the interval 0 without one.
-    served : bool
-        Whether the list is served in this order.
     """
 
     label: str
@@ -70,7 +68,6 @@ class Bar:
     width: float
     low: float
     high: float
-    served: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,7 @@ class Headline:
     verdict : str
         Which orders the model is better than, beyond chance.
     bars : tuple of Bar
-        The model and every baseline.
+        What is served, and every baseline.
     contacts, capacity, recall : str
         How many contacts that was, how many a day each owner makes, and the share that was found of those to find.
     said : str
@@ -126,22 +123,21 @@ def headline(trained: Trained, history: History, trained_at: int | None) -> Head
     funnel, ours = history.funnel, trained.findings.handoff
     place = handoff_place(trained)
     by_name = {peer.name: peer for peer in trained.peers}
-    # What was judged are the trees; where they are not in service, the list is in order of the base rate.
+    # Where no trees are in service, the list is in order of the base rate.
     in_service = not trained.model.stages_[place].serves_base_rate
-    served = ours if in_service or BASE_RATE not in by_name else by_name[BASE_RATE].handoff
     without = [by_name[name] for name in WITHOUT_SCORE if name in by_name and (in_service or name != BASE_RATE)]
     return Headline(
         warnings=warned(trained),
         stage=funnel.later_stages[place],
         days=funnel.horizons[place],
-        found=of_100(served.precision.value),
-        between=between(served.precision, of_100),
+        found=of_100(ours.precision.value),
+        between=between(ours.precision, of_100),
         without=_without(without),
         verdict=_verdict(trained.peers),
         bars=_bars(trained, in_service=in_service),
-        contacts=counted(served.contacts),
+        contacts=counted(ours.contacts),
         capacity=counted(funnel.owner.capacity),
-        recall=percent(served.recall.value),
+        recall=percent(ours.recall.value),
         said=_said(trained, place) if in_service else "",
         off=_off(trained),
         tiles=_tiles(trained, history, place, trained_at),
@@ -158,7 +154,7 @@ def warned(trained: Trained) -> tuple[Warned, ...]:
     """What whoever is about to trust the model must know first."""
     found = trained.findings
     warnings = [_leak(leak) for leak in found.leaks]
-    warnings += [Warned(_title(f"{why.cause}: {why.stage}"), why.text) for why in trained.model.withheld() if why]
+    warnings += [Warned(_title(why.title), why.text) for why in trained.model.withheld()]
     if found.never_closed is not None:
         title, _, text = str(found.never_closed).partition(": ")
         warnings.append(Warned(_title(title), f"{text}."))
@@ -205,18 +201,18 @@ def _held(gain: Interval) -> str:
 
 
 def _bars(trained: Trained, *, in_service: bool) -> tuple[Bar, ...]:
-    rows = [(OURS, trained.findings.handoff.precision, "", in_service)]
+    rows = [(OURS, trained.findings.handoff.precision, "")] if in_service else []
     for peer in trained.peers:
-        served = peer.name == BASE_RATE and not in_service
-        rows.append((IN_ORDER[peer.name], peer.handoff.precision, _held(peer.precision_gain), served))
-    ends = [end for _, share, _, _ in rows for end in (share.value, share.high) if not math.isnan(end)]
+        held = _held(peer.precision_gain) if in_service or peer.name != BASE_RATE else ""
+        rows.append((IN_ORDER[peer.name], peer.handoff.precision, held))
+    ends = [end for _, share, _ in rows for end in (share.value, share.high) if not math.isnan(end)]
     widest = max(ends, default=0.0) or 1.0
-    return tuple(_bar(label, share, held, widest, served=served) for label, share, held, served in rows)
+    return tuple(_bar(label, share, held, widest) for label, share, held in rows)
 
 
-def _bar(label: str, share: Interval, held: str, widest: float, *, served: bool) -> Bar:
+def _bar(label: str, share: Interval, held: str, widest: float) -> Bar:
     width, low, high = (round(100 * float(np.nan_to_num(end)) / widest, 2) for end in _ends(share))
-    return Bar(label, of_100(share.value), between(share, of_100), held, width, low, high, served)
+    return Bar(label, of_100(share.value), between(share, of_100), held, width, low, high)
 
 
 def _ends(share: Interval) -> tuple[float, float, float]:

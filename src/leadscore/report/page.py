@@ -48,6 +48,7 @@ def report(
         about_the_data=history.warnings,
         learnt_from=tables.learnt_from(trained, history),
         outcomes=tables.outcomes(trained),
+        pairs=tables.pairs(trained),
         stages=tables.stages(trained),
         baselines=tables.baselines(trained),
         drawing=charts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import shlex
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from leadscore.metrics.resampling import SEED
+from leadscore.model.withheld import TOO_FEW
 from leadscore.report.figures import by_current, over_all
 from leadscore.report.headline import IN_ORDER
 from leadscore.report.words import Cell, cell, counted, decimal, figure, minute, nats, percent, points, times
@@ -66,13 +68,32 @@ def learnt_from(trained: Trained, history: History) -> Table:
 def outcomes(trained: Trained) -> Table:
     """What each stage's model has learnt from, and what is served."""
     model, rows = trained.model, []
-    named = zip(model.funnel.later_stages, model.funnel.horizons, model.stages_, model.withheld(), strict=True)
-    for name, days, stage, why in named:
+    causes = {each.stage: each.cause for each in model.withheld() if not each.current}
+    for name, days, stage in zip(model.funnel.later_stages, model.funnel.horizons, model.stages_, strict=True):
         numbers = (stage.n_examples, stage.n_reached, stage.n_not_reached, stage.rounds)
-        served = "trees" if why is None else f"base rate: {why.cause}"
+        served = f"base rate: {causes[name]}" if name in causes else "trees"
         rows.append((Cell(name), Cell(counted(days)), *(Cell(counted(n)) for n in numbers), Cell(served)))
     headings = ("To reach", "Within days", "Examples", "Leads that did", "Leads that did not", "Trees", "Served")
     return Table(headings, tuple(rows))
+
+
+def pairs(trained: Trained) -> Table:
+    """What each pair of current stage and stage to reach is served, and why."""
+    model, rows = trained.model, []
+    for name, stage, judged in zip(model.funnel.later_stages, model.stages_, model.pairs(), strict=True):
+        for current, pair in zip(model.funnel.stages, judged, strict=False):
+            state = TOO_FEW if stage.fallback else pair.state
+            served = "trees" if pair.trees and not stage.fallback else "base rate"
+            bounds = "" if math.isnan(pair.order_least) else f"{pair.order_least:.3f} to {pair.order_most:.3f}"
+            level = f"{percent(pair.said)} to {percent(pair.came)}" if pair.offset else ""
+            texts = (state, served, counted(pair.n_reached), counted(pair.n_not_reached), level)
+            cells = [Cell(name), Cell(current), *map(Cell, texts)]
+            rows.append((*cells[:4], Cell(decimal(pair.order), bounds), *cells[4:]))
+    headings = (
+        "To reach", "Current stage", "State", "Served", "Order of the trees", "Leads that did", "Leads that did not",
+        "Level corrected",
+    )  # fmt: skip
+    return Table(headings, tuple(rows), n_names=2)
 
 
 def stages(trained: Trained) -> Table:
