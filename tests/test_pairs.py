@@ -111,8 +111,9 @@ def test_each_pair_is_judged_by_its_own_order(quiet: History) -> None:
 
 
 def test_where_outcomes_are_few_the_other_current_stages_decide(quiet: History) -> None:
-    few = (45, 0.5, 0.1)
-    by_others = states(judged(quiet, qualified_from_lead=few, won_from_lead=(2_000, 0.2, 1.0), won_from_qualified=few))
+    # 22 leads of either outcome; of 75 the order is not known to .1.
+    few, wide = (45, 0.5, 0.1), (150, 0.5, 0.0)
+    by_others = states(judged(quiet, qualified_from_lead=few, won_from_lead=(2_000, 0.2, 1.0), won_from_qualified=wide))
     by_none = states(judged(quiet, qualified_from_lead=few, won_from_lead=(2_000, 0.3, 0.0), won_from_qualified=few))
 
     assert by_others["won_from_qualified"] == (UNKNOWN, True)

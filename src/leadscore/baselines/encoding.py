@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from scipy.special import log1p
 
 from leadscore.history.line import Float32s, Float64s
 
@@ -73,6 +74,12 @@ class Encoding:
         )
 
     @property
+    def column_of(self) -> Int64s:
+        """The column of X that each encoded column is made of, shape (width,)."""
+        categories = [np.full(n, place) for place, n in self.categories]
+        return np.concatenate((self.numbers, self.gaps, *categories)).astype(np.int64)
+
+    @property
     def width(self) -> int:
         """How many columns there are."""
         return len(self.numbers) + len(self.gaps) + sum(n for _, n in self.categories)
@@ -112,7 +119,9 @@ def _skewness(known: Float64s) -> float:
 
 
 def _log(number: Floats) -> Floats:
-    return np.copysign(np.log1p(np.abs(number)), number)
+    # scipy's log1p treats each number alone; NumPy's may differ in the last bit with the array's length.
+    logged: Floats = log1p(np.abs(number))
+    return np.copysign(logged, number)
 
 
 def _gaps(X: Float32s) -> Int64s:

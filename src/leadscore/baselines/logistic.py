@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from scipy.special import expit
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from leadscore.baselines.base_rate import BaseRate
-from leadscore.baselines.encoding import Encoding
+from leadscore.baselines.regression import MAX_ITER, C, encoded_by, learnt_encoding, regress
 from leadscore.errors import TrainingError
 from leadscore.features import catalogue, columns_of, fit_vocabulary, matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from leadscore.baselines.encoding import Encoding
     from leadscore.config import Funnel
     from leadscore.features import Feature
     from leadscore.history import Snapshot, Vocabulary
@@ -27,8 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Rows that are in memory at once when predicting; of which so many are encoded at once, to fit the cache.
-ROWS_AT_ONCE, ROWS_PER_BLOCK = 1 << 17, 1 << 12
+# Rows that are in memory at once when predicting.
+ROWS_AT_ONCE = 1 << 17
 
 
 class Logistic(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
@@ -71,7 +67,7 @@ class Logistic(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no ty
     fallback_: Bools
     converged_: Bools
 
-    def __init__(self, funnel: Funnel, C: float = 0.003, max_iter: int = 300, n_jobs: int = 1) -> None:
+    def __init__(self, funnel: Funnel, C: float = C, max_iter: int = MAX_ITER, n_jobs: int = 1) -> None:
         self.funnel = funnel
         self.C = C
         self.max_iter = max_iter
@@ -118,11 +114,8 @@ class Logistic(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no ty
     def _learnt_encoding(self, X: Snapshot) -> Float32s:
         features = self._features
         X_ = matrix(features, X.coded(self.vocabulary_), self.n_jobs)
-        # The stage is a place, not a quantity: each step of the funnel has odds of its own.
-        n_open = {"stage": len(self.funnel.stages) - 1}
-        n_codes = [len(column.names) or n_open.get(column.name, 0) for column in columns_of(features)]
-        self.encoding_ = Encoding.learnt(X_, n_codes)
-        return self._encoded(X_)
+        self.encoding_ = learnt_encoding(X_, columns_of(features), len(self.funnel.stages) - 1)
+        return encoded_by(self.encoding_, X_)
 
     def _too_few(self, lead: Int64s, outcome: Float32s) -> bool:
         leads = [len(np.unique(lead[outcome == value])) for value in (0, 1)]
@@ -131,28 +124,13 @@ class Logistic(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no ty
     def _fit_stage(self, place: int, encoded: Float32s, outcome: Float32s, weight: Float32s) -> None:
         known = ~np.isnan(outcome)
         rows = encoded if known.all() else encoded[known]
-        # newton-cholesky takes half the time, but in float32 stumbles over columns that nearly add up to others.
-        regression = LogisticRegression(C=self.C, solver="lbfgs", max_iter=self.max_iter)
-        with warnings.catch_warnings(record=True) as raised:
-            warnings.simplefilter("always", ConvergenceWarning)
-            regression.fit(rows, outcome[known], weight[known])
-        for each in raised:
-            if issubclass(each.category, ConvergenceWarning):
-                self.converged_[place] = False
-            else:
-                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-        self.coef_[place], self.intercept_[place] = regression.coef_[0], regression.intercept_[0]
-        log.info("%s: %d iterations", self.funnel.later_stages[place], regression.n_iter_[0])
+        found = regress(rows, outcome[known], weight[known], C=self.C, max_iter=self.max_iter)
+        self.coef_[place], self.intercept_[place], self.converged_[place] = found.coef, found.intercept, found.converged
+        log.info("%s: %d iterations", self.funnel.later_stages[place], found.n_iterations)
 
     @property
     def _features(self) -> tuple[Feature, ...]:
         return catalogue(self.funnel, self.vocabulary_)
-
-    def _encoded(self, X: Float32s) -> Float32s:
-        encoded = np.empty((len(X), self.encoding_.width), np.float32)
-        for rows in _blocks(len(X), ROWS_PER_BLOCK):
-            self.encoding_.encode(X[rows], encoded[rows])
-        return encoded
 
     def predict_proba(self, X: Snapshot) -> Float64s:
         """Probability of reaching each later stage within its horizon, shape (n_examples, n_later_stages).
@@ -161,13 +139,10 @@ class Logistic(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no ty
         """
         probability = self.base_rate_.predict_proba(X)
         coded, features, fitted = X.coded(self.vocabulary_), self._features, np.flatnonzero(~self.fallback_)
-        for rows in _blocks(len(X), ROWS_AT_ONCE):
-            encoded = self._encoded(matrix(features, coded[rows], self.n_jobs))
+        for begin in range(0, len(X), ROWS_AT_ONCE):
+            rows = slice(begin, begin + ROWS_AT_ONCE)
+            encoded = encoded_by(self.encoding_, matrix(features, coded[rows], self.n_jobs))
             margin = encoded @ self.coef_[fitted].T.astype(np.float32) + self.intercept_[fitted]
             ahead = ~np.isnan(probability[rows][:, fitted])
             probability[rows, fitted] = np.where(ahead, expit(margin), np.nan)
         return probability
-
-
-def _blocks(n_rows: int, size: int) -> Iterator[slice]:
-    return (slice(begin, begin + size) for begin in range(0, n_rows, size))

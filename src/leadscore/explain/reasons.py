@@ -1,4 +1,4 @@
-"""The reasons for a probability, from exact contributions of the trees.
+"""The reasons for a probability, from exact contributions of the trees and of what is mixed with them.
 
 LightGBM gives the contribution of each column to the margin (Lundberg, Erion, Lee, Consistent individualized feature
 attribution for tree ensembles, 2018, section 3); they and the trees' expected value sum to it. Columns that say much
@@ -18,7 +18,6 @@ from scipy.special import expit, logit
 from leadscore.explain.base_rates import base_rate_notes
 from leadscore.explain.grounds import Grounds, Row
 from leadscore.features import matrix
-from leadscore.model.stage import margin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from leadscore.features import Column
     from leadscore.history import Snapshot
     from leadscore.history.line import Float32s, Float64s, Int64s
-    from leadscore.model import FunnelModel, StageModel
+    from leadscore.model import FunnelModel
 
 # Each way.
 MOST_REASONS = 5
@@ -137,7 +136,7 @@ def explain(model: FunnelModel, snapshot: Snapshot, place: int) -> list[Reasons]
         grounds = Grounds(model, place, model.columns_)
         coded = snapshot[rows].coded(model.vocabulary_)
         X = matrix(model.features_, coded, model.n_jobs)
-        for row, each in zip(rows, _explained(grounds, learnt, X, coded.steps.stage, probability[rows]), strict=True):
+        for row, each in zip(rows, _explained(grounds, X, coded.steps.stage, probability[rows]), strict=True):
             reasons[row] = each
     return reasons
 
@@ -148,10 +147,8 @@ def _without(name: str, probability: float, note: str = "") -> Reasons:
     return Reasons(name, probability, margin, (), (), 0.0, margin, bounded=False, fallback=bool(note), note=note)
 
 
-def _explained(
-    grounds: Grounds, learnt: StageModel, X: Float32s, stage: Int64s, probability: Float64s
-) -> Iterator[Reasons]:
-    base, contribution, margin = contributions(learnt, X, stage, grounds.model.n_jobs)
+def _explained(grounds: Grounds, X: Float32s, stage: Int64s, probability: Float64s) -> Iterator[Reasons]:
+    base, contribution, margin = contributions(grounds.model, grounds.place, X, stage)
     topics = grounds.by_topic(contribution)
     candidates = _candidates(grounds, X, stage, contribution, topics)
     lowered = probability < expit(margin)
@@ -172,18 +169,23 @@ def _explained(
         )
 
 
-def contributions(learnt: StageModel, X: Float32s, stage: Int64s, n_jobs: int) -> tuple[Float64s, Float64s, Float64s]:
+def contributions(model: FunnelModel, place: int, X: Float32s, stage: Int64s) -> tuple[Float64s, Float64s, Float64s]:
     """Where each lead starts, what each column adds to that, and where it ends; calibrated log odds.
 
     Shapes: (n_leads,), (n_leads, n_columns) and (n_leads,). Leads in one current stage start from the same.
     """
+    learnt = model.stages_[place]
     if learnt.booster is None:
         raise ValueError("there are no trees to explain")
     with _CONTRIBUTING:
-        raw = np.asarray(learnt.booster.predict(X, pred_contrib=True, num_threads=n_jobs), np.float64)
-    # Of the trees themselves rather than the sum of the contributions, so that the sum can be checked.
-    margin = learnt.log_odds(margin_of(learnt.booster, X, n_jobs), stage)
-    return learnt.log_odds(raw[:, -1], stage), learnt.slopes(stage)[:, None] * raw[:, :-1], margin
+        raw = np.asarray(learnt.booster.predict(X, pred_contrib=True, num_threads=model.n_jobs), np.float64)
+    base, added = raw[:, -1], raw[:, :-1]
+    if model.linear_ is not None and learnt.mix.weight != 1:
+        of_linear, by_linear = model.linear_.contributions(X, place, added.shape[1])
+        base, added = learnt.mix.of(base, np.full(len(X), of_linear)), learnt.mix.of(added, by_linear)
+    # Of the margin itself rather than the sum of the contributions, so that the sum can be checked.
+    margin = learnt.log_odds(model.margin(place, X), stage)
+    return learnt.log_odds(base, stage), learnt.slopes(stage)[:, None] * added, margin
 
 
 def _candidates(

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from leadscore.history import Snapshot, Vocabulary
     from leadscore.history.line import Bools, Float32s, Float64s, Int64s
     from leadscore.model.compiled import CompiledTrees
+    from leadscore.model.linear import Linear
     from leadscore.model.pair import Pair
 
 # Rows of X that are in memory at once when predicting.
@@ -62,6 +63,8 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         The names with a code of their own.
     stages_ : tuple of StageModel
         One per later stage.
+    linear_ : Linear, optional
+        Logistic regressions that are mixed with the trees of some stages; None where no stage asks for one.
     base_rate_ : BaseRate
         What is served where a stage has too few outcomes, or its trees no signal.
     typical_ : Typical
@@ -82,6 +85,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
 
     vocabulary_: Vocabulary
     stages_: tuple[StageModel, ...]
+    linear_: Linear | None
     base_rate_: BaseRate
     typical_: Typical
     grades_: Grades
@@ -147,7 +151,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
             for stage in learning.models():
                 stages.append(stage)
                 bar.update()
-        self.stages_ = tuple(stages)
+        self.stages_, self.linear_ = tuple(stages), learning.linear(stages)
         if with_reasons:
             self.typical_ = Typical.of(learning.X, y, X.steps.stage, counted[learnt], self.columns_)
             rows = np.flatnonzero(counted[learnt])
@@ -187,7 +191,6 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         rounds_from: FunnelModel | None,
     ) -> Learning:
         features = matrix(self.features_, X.coded(self.vocabulary_), self.n_jobs)
-        names = [column.name for column in self.columns_]
         binned = data_set(
             features,
             np.zeros(len(features), np.float32),
@@ -198,7 +201,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
             self.funnel,
             binned,
             features,
-            names.index("stage"),
+            self.columns_,
             y,
             X.lead,
             X.as_of,
@@ -281,7 +284,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     def _probabilities(self, X: Snapshot, features: Float32s) -> Float64s:
         probability, stage = self.base_rates(X), X.steps.stage
         if places := self._with_trees():
-            margin = self._margins(features)
+            margin = self._mixed(places, self._margins(features), features)
             for column, place in enumerate(places):
                 rows = self.stages_[place].serves_trees(stage, place)
                 probability[rows, place] = self.stages_[place].calibrated(margin[rows, column], stage[rows])
@@ -325,6 +328,28 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
             if margins is not None:
                 return margins
         return np.column_stack([margin_of(booster, features, self.n_jobs) for booster in boosters])
+
+    def _mixed(self, places: list[int], margin: Float64s, features: Float32s) -> Float64s:
+        """The margins of the stages that have trees, of the shape of the sums of these."""
+        mixed = [column for column, place in enumerate(places) if self.stages_[place].mix.weight != 1]
+        if mixed and self.linear_ is not None:
+            linear = self.linear_.margins(features, [places[column] for column in mixed])
+            for at, column in enumerate(mixed):
+                margin[:, column] = self.stages_[places[column]].mix.of(margin[:, column], linear[:, at])
+        return margin
+
+    def margin(self, place: int, features: Float32s) -> Float64s:
+        """The margin of one stage that has trees, shape (n_rows,): log odds before calibration.
+
+        Parameters
+        ----------
+        features : ndarray of float32, shape (n_rows, n_columns)
+        """
+        booster = self.stages_[place].booster
+        if booster is None:
+            raise ValueError("there are no trees; serve the base rate")
+        trees = margin_of(booster, features, self.n_jobs)
+        return self._mixed([place], trees[:, None], features)[:, 0]
 
     def _with_trees(self) -> list[int]:
         return [place for place, each in enumerate(self.stages_) if not each.serves_base_rate]

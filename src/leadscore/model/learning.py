@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import lightgbm as lgb
 import numpy as np
 
+from leadscore.baselines.regression import encoded_by, learnt_encoding, regress
 from leadscore.model.blocks import Blocks
 from leadscore.model.levelled import LevelledLoss
 from leadscore.model.lightgbm_fit import grow, tree_settings
+from leadscore.model.linear import Linear
 from leadscore.model.stage import (
+    Mix,
     StageModel,
     fit_calibration,
     fit_intercept,
@@ -29,12 +33,19 @@ from leadscore.model.withheld import withheld
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from leadscore.baselines.encoding import Encoding
+    from leadscore.baselines.regression import Regression
     from leadscore.config import Funnel
+    from leadscore.features import Column
     from leadscore.history.line import Bools, Float32s, Float64s, Int64s
     from leadscore.model.together import Grown
 
 log = logging.getLogger(__name__)
 
+# How much trees may count beside a regression, which has learnt from at most so many examples when that is chosen.
+WEIGHTS, MOST_TO_CHOOSE = (1.0, 0.75, 0.5, 0.25, 0.0), 50_000
+# Standard deviations in half of a 95 % interval.
+CLEARLY = 1.96
 # The stages share one binned X, and take their rows of it one after the other.
 _BINNED = threading.Lock()
 
@@ -47,7 +58,7 @@ class _Shared(NamedTuple):
     final: Grown
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Learning:
     """The examples of one fit, binned once and shared by all stages.
 
@@ -59,8 +70,8 @@ class Learning:
         Of X, of all rows.
     X : ndarray of float32, shape (n_examples, n_columns)
         The features.
-    stage_column : int
-        The column of X that says in which stage each example stood.
+    columns : sequence of Column
+        What they are.
     outcome : ndarray of float32, shape (n_examples, n_later_stages)
         1 reached, 0 not, NaN not to be learnt from.
     lead, as_of : ndarray of int64, shape (n_examples,)
@@ -78,7 +89,7 @@ class Learning:
     funnel: Funnel
     binned: lgb.Dataset
     X: Float32s
-    stage_column: int
+    columns: Sequence[Column]
     outcome: Float32s
     lead: Int64s
     as_of: Int64s
@@ -91,8 +102,9 @@ class Learning:
         """What is learnt of each later stage, in order, as it is learnt.
 
         Trees are grown for all stages together, and then some more for each stage alone. Both numbers of trees are
-        found by growing on block A and looking at a later block B. On B each stage is calibrated, and a later block C
-        decides whether that helps. Then all trees are grown again on everything, with their numbers fixed.
+        found by growing on block A and looking at a later block B. On B each stage is mixed with a logistic regression
+        of block A and calibrated, and a later block C decides whether these help. Then all trees are grown again on
+        everything, with their numbers fixed.
         """
         least = self.funnel.lightgbm.min_outcome_leads
         counted = [self._counted(place) for place in range(self.outcome.shape[1])]
@@ -106,6 +118,39 @@ class Learning:
         shared = self._shared(learnt)
         with ThreadPoolExecutor(self.n_jobs) as pool:
             yield from pool.map(lambda place: self._stage(place, counted[place], shared), range(len(counted)))
+
+    @cached_property
+    def stage_column(self) -> int:
+        """The column of X that says in which stage each example stood."""
+        return [column.name for column in self.columns].index("stage")
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """From X to the columns that regressions add up."""
+        return learnt_encoding(self.X, self.columns, len(self.funnel.stages) - 1)
+
+    def linear(self, stages: Sequence[StageModel]) -> Linear | None:
+        """Regressions of all examples for the stages that are mixed with one; None where none is."""
+        mixed = [stage.mix.weight != 1 for stage in stages]
+        if not any(mixed):
+            return None
+
+        def regressed(place: int) -> Regression | None:
+            return self._regression(place, ~np.isnan(self.outcome[:, place])) if mixed[place] else None
+
+        with ThreadPoolExecutor(self.n_jobs) as pool:
+            found = list(pool.map(regressed, range(len(stages))))
+        step = max(1, len(self.X) // MOST_TO_CHOOSE)
+        return Linear.of_stages(
+            self.encoding, encoded_by(self.encoding, self.X[::step]).mean(axis=0, dtype=np.float64), found
+        )
+
+    def _regression(self, place: int, rows: Bools, most: int | None = None) -> Regression:
+        """A regression on some examples, of which at most about so many are taken, evenly spread."""
+        kept = np.flatnonzero(rows)
+        kept = kept if most is None else kept[:: max(1, len(kept) // most)]
+        encoded = encoded_by(self.encoding, self.X[kept])
+        return regress(encoded, self.outcome[kept, place], self.weight[kept].astype(np.float32))
 
     def _counted(self, place: int) -> StageModel:
         """A stage without trees, with what could be learnt from."""
@@ -121,9 +166,10 @@ class Learning:
         current = self.X[:, self.stage_column].astype(np.int64)
         together = Together.of(self.binned, current, outcome, self.weight, settings=settings)
         places = range(len(learnt))
-        found = np.array([self._enough(blocks.a, place) and self._enough(blocks.b, place) for place in places])
+        found = np.array([self.enough(blocks.a, place) and self.enough(blocks.b, place) for place in places])
         trial, rounds = None, settings.rounds
         if found.any():
+            _ = self.encoding  # the stages share it
             known = max((each.shared_rounds for each in self.rounds_from if each.rounds_found), default=None)
             until = blocks.b & found if known is None else None
             trial = together.grown(blocks.a & found, settings.max_rounds if known is None else known, until)
@@ -136,16 +182,19 @@ class Learning:
         known = ~np.isnan(self.outcome[:, place])
         # What is left for trees of its own is what sets a stage apart from the others.
         own_rounds = self._own_rounds(place) if shared.final.n_learnt > 1 else 0
-        slope, intercept, found = 1.0, 0.0, False
+        slope, intercept, found, mix = 1.0, 0.0, False, Mix()
         if shared.trial is not None and shared.trial.learnt(place):
             trial, own_rounds = self._tried(place, shared.trial, shared.blocks)
             found = True
-            if self._enough(shared.blocks.c, place):
-                slope, intercept = self._calibration(place, trial, shared.blocks)
+            later = _Later.of(self, place, trial, shared.blocks)
+            mix = self._mix(place, later, shared.blocks)
+            if later.decides:
+                slope, intercept = self._calibration(place, later, mix)
         booster = self._with_own(place, self._narrowed(place, shared.final), known, own_rounds)
         return replace(
             counted,
             booster=with_counts(booster, self.X[known]) if self.with_reasons else booster,
+            mix=mix,
             slope=slope,
             intercept=intercept,
             rounds=booster.num_trees(),
@@ -162,7 +211,8 @@ class Learning:
         """How many trees of its own a stage grows where no later block tells."""
         return self.rounds_from[place].own_rounds if self._known(place) else self.funnel.lightgbm.own_rounds
 
-    def _enough(self, block: Bools, place: int) -> bool:
+    def enough(self, block: Bools, place: int) -> bool:
+        """Whether a block holds enough leads of either outcome."""
         outcome, rows = self.outcome[:, place], block[:, place]
         leads = [len(np.unique(self.lead[rows & (outcome == value)])) for value in (1, 0)]
         return min(leads) >= self.funnel.lightgbm.min_outcome_leads
@@ -221,16 +271,118 @@ class Learning:
             subset = self.binned.subset(kept.tolist()).construct()
         return subset.set_label(self.outcome[kept, place]).set_weight(self.weight[kept]).set_init_score(margin)
 
-    def _calibration(self, place: int, trial: lgb.Booster, blocks: Blocks) -> tuple[float, float]:
-        rows_b, rows_c = blocks.b[:, place], blocks.c[:, place]
-        margin_b, margin_c = (margin_of(trial, self.X[rows], 1) for rows in (rows_b, rows_c))
-        outcome_b, outcome_c = (self.outcome[rows, place] for rows in (rows_b, rows_c))
-        slope, intercept = fit_calibration(margin_b, outcome_b)
-        if is_at_bound(slope):
-            # It would hardly tell leads apart, or as if it knew the outcomes: the level alone is fitted.
-            slope, intercept = 1.0, fit_intercept(margin_b, outcome_b)
-        before, after = margin_loss(margin_c, outcome_c), margin_loss(slope * margin_c + intercept, outcome_c)
+    def _mix(self, place: int, later: _Later, blocks: Blocks) -> Mix:
+        """How much of the margin is of the trees: as much as block B says, if block C agrees.
+
+        Where there is no C, B must be clear. At later cuts the weight of the first is taken over.
+        """
+        known = self.rounds_from[place].mix.weight if self._known(place) else None
+        if known == 1:
+            return Mix()
+        regression = self._regression(place, blocks.a[:, place], MOST_TO_CHOOSE)
+        later.linear_b, later.linear_c = (
+            regression.margin(encoded_by(self.encoding, self.X[rows])) for rows in (later.b, later.c)
+        )
+        if known is not None:
+            return Mix(known)
+        mix = later.best(self.lead[later.b])
+        name = self.funnel.later_stages[place]
+        log.info("%s: trees count %g, a logistic regression the rest", name, mix.weight)
+        return mix
+
+    def _calibration(self, place: int, later: _Later, mix: Mix) -> tuple[float, float]:
+        margin_b, margin_c = later.margins(mix)
+        slope, intercept = _calibrated(margin_b, later.outcome_b)
+        before = margin_loss(margin_c, later.outcome_c)
+        after = margin_loss(slope * margin_c + intercept, later.outcome_c)
         kept = "kept" if after < before else "left out"
         name = self.funnel.later_stages[place]
         log.info("%s: log loss on the deciding block %.4f calibrated, %.4f without: %s", name, after, before, kept)
         return (slope, intercept) if after < before else (1.0, 0.0)
+
+
+@dataclass(slots=True)
+class _Later:
+    """What trees, and a regression, of block A say of the later blocks of one stage.
+
+    Attributes
+    ----------
+    b, c : ndarray of bool, shape (n_examples,)
+    outcome_b, outcome_c : ndarray of float32
+    trees_b, trees_c, linear_b, linear_c : ndarray of float64
+        Margins; those of the regression are empty until there is one.
+    decides : bool
+        Whether block C holds enough outcomes to decide by.
+    """
+
+    b: Bools
+    c: Bools
+    outcome_b: Float32s
+    outcome_c: Float32s
+    trees_b: Float64s
+    trees_c: Float64s
+    decides: bool
+    linear_b: Float64s = field(default_factory=lambda: np.empty(0))
+    linear_c: Float64s = field(default_factory=lambda: np.empty(0))
+
+    @classmethod
+    def of(cls, learning: Learning, place: int, trial: lgb.Booster, blocks: Blocks) -> Self:
+        """What trees say of them."""
+        b, c = blocks.b[:, place], blocks.c[:, place]
+        outcome_b, outcome_c = (learning.outcome[rows, place] for rows in (b, c))
+        trees_b, trees_c = (margin_of(trial, learning.X[rows], 1) if rows.any() else np.empty(0) for rows in (b, c))
+        return cls(b, c, outcome_b, outcome_c, trees_b, trees_c, learning.enough(blocks.c, place))
+
+    def margins(self, mix: Mix) -> tuple[Float64s, Float64s]:
+        """Margins of block B and block C."""
+        if mix.weight == 1:
+            return self.trees_b, self.trees_c
+        return mix.of(self.trees_b, self.linear_b), mix.of(self.trees_c, self.linear_c)
+
+    def best(self, lead_b: Int64s) -> Mix:
+        """The mixture that tells block B apart best, if block C agrees, else trees alone.
+
+        Where C does not hold enough outcomes, B must be clear.
+
+        Parameters
+        ----------
+        lead_b : ndarray of int64
+            The leads of block B.
+        """
+        mixes = [Mix(weight) for weight in WEIGHTS]
+        losses = [self.losses(mix) for mix in mixes]
+        best = int(np.argmin([loss.mean() for loss in losses]))
+        trees, mix = mixes[0], mixes[best]
+        if not self.decides:
+            return mix if _clearly_below(losses[best] - losses[0], lead_b) else trees
+        of_trees, on_c = (self.loss_on_c(each) for each in (trees, mix))
+        kept = mix if on_c < of_trees else trees
+        return replace(kept, loss=min(on_c, of_trees), loss_of_trees=of_trees)
+
+    def losses(self, mix: Mix) -> Float64s:
+        """Log loss of each example of block B, calibrated on it."""
+        margin = self.margins(mix)[0]
+        slope, intercept = _calibrated(margin, self.outcome_b)
+        losses: Float64s = np.logaddexp(0, slope * margin + intercept) - self.outcome_b * (slope * margin + intercept)
+        return losses
+
+    def loss_on_c(self, mix: Mix) -> float:
+        """Log loss on block C, calibrated on block B."""
+        margin_b, margin_c = self.margins(mix)
+        slope, intercept = _calibrated(margin_b, self.outcome_b)
+        return margin_loss(slope * margin_c + intercept, self.outcome_c)
+
+
+def _calibrated(margin: Float64s, outcome: Float32s) -> tuple[float, float]:
+    """Slope and intercept; the level alone is fitted where a slope would stand at its bound.
+
+    It would hardly tell leads apart, or as if it knew the outcomes.
+    """
+    slope, intercept = fit_calibration(margin, outcome)
+    return (1.0, fit_intercept(margin, outcome.astype(np.float64))) if is_at_bound(slope) else (slope, intercept)
+
+
+def _clearly_below(difference: Float64s, lead: Int64s) -> bool:
+    """Whether a mean is below 0 by more than chance; the examples of a lead are one draw."""
+    per_lead = np.bincount(np.unique(lead, return_inverse=True)[1], difference)
+    return bool(per_lead.sum() < -CLEARLY * np.sqrt(np.sum(per_lead**2)))

@@ -22,6 +22,27 @@ MOST_LOG_SLOPE, NEAR = 3.0, 1e-3
 
 
 @dataclass(frozen=True, slots=True)
+class Mix:
+    """How much of a margin is of the trees, and why.
+
+    Attributes
+    ----------
+    weight : float
+        Of the trees; what is left to 1 is of a logistic regression on the same features.
+    loss, loss_of_trees : float
+        Calibrated, log loss on the deciding block of the mixture and of the trees alone; NaN where nothing was decided.
+    """
+
+    weight: float = 1.0
+    loss: float = float("nan")
+    loss_of_trees: float = float("nan")
+
+    def of(self, trees: Float64s, linear: Float64s) -> Float64s:
+        """The margin, of the shape of both."""
+        return self.weight * trees + (1 - self.weight) * linear
+
+
+@dataclass(frozen=True, slots=True)
 class StageModel:
     """What was learnt about reaching one stage.
 
@@ -29,6 +50,8 @@ class StageModel:
     ----------
     booster : lightgbm.Booster, optional
         None where there were too few outcomes: the base rate is served.
+    mix : Mix
+        How much of the margin is of the trees, and how much of a logistic regression.
     slope, intercept : float
         The log odds are ``slope * margin + intercept``; the slope is positive, so order never changes.
     rounds : int
@@ -46,6 +69,7 @@ class StageModel:
     """
 
     booster: lgb.Booster | None
+    mix: Mix = field(default_factory=Mix)
     slope: float = 1.0
     intercept: float = 0.0
     rounds: int = 0
@@ -100,7 +124,7 @@ class StageModel:
         return ahead & self._trees[np.minimum(current, len(self.pairs))] if self.pairs else ahead
 
     def log_odds(self, margin: Float64s, current: Int64s) -> Float64s:
-        """Calibrated log odds of leads in these stages from the sums of their trees; shape (n_leads,)."""
+        """Calibrated log odds of leads in these stages from their margins; shape (n_leads,)."""
         calibrated = self.slope * margin + self.intercept
         if not self.pairs:
             return calibrated
@@ -108,14 +132,14 @@ class StageModel:
         return self._slopes[pair] * calibrated + self._offsets[pair]
 
     def slopes(self, current: Int64s) -> Float64s:
-        """By how much one more in the sum of the trees raises the log odds of leads in these stages; (n_leads,)."""
+        """By how much one more of margin raises the log odds of leads in these stages; shape (n_leads,)."""
         if not self.pairs:
             return np.full(len(current), self.slope)
         slopes: Float64s = self.slope * self._slopes[np.minimum(current, len(self.pairs))]
         return slopes
 
     def calibrated(self, margin: Float64s, current: Int64s) -> Float64s:
-        """The probabilities that sums of the trees stand for; shape (n_leads,)."""
+        """The probabilities that margins stand for; shape (n_leads,)."""
         # scipy's expit treats each number alone; NumPy's exp may differ in the last bit with the array's length.
         probability: Float64s = expit(self.log_odds(margin, current))
         return probability

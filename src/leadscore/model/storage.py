@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,17 @@ import lightgbm as lgb
 import numpy as np
 
 from leadscore.baselines import BaseRate
+from leadscore.baselines.encoding import Encoding
 from leadscore.config import funnel_of
 from leadscore.errors import ModelError
 from leadscore.features import catalogue, columns_of
 from leadscore.history import Vocabulary, canonical_names
 from leadscore.model.funnel_model import FunnelModel
 from leadscore.model.grades import Grades
+from leadscore.model.linear import Linear
 from leadscore.model.manifest import check_manifest, write_manifest
 from leadscore.model.pair import LEVEL_ONLY, UNKNOWN, Pair
-from leadscore.model.stage import StageModel
+from leadscore.model.stage import Mix, StageModel
 from leadscore.model.typical import Typical
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ def load_model(folder: Path, n_jobs: int = 1) -> FunnelModel:
     if not _has_columns(model, description):
         raise ModelError(f"{folder}: its columns are not those of this version's catalogue; train again")
     model.base_rate_ = _base_rate(description)
+    model.linear_ = _linear(description.get("linear"))
     model.typical_ = _typical(description["typical"], model)
     model.grades_ = Grades(np.array(description["grades"], np.float64))
     model.trained_until_ = description["trained_until"]
@@ -126,6 +129,7 @@ def _described(model: FunnelModel) -> dict[str, Any]:
             "days": model.base_rate_.band_days_.tolist(),
             "rates": model.base_rate_.band_rates_.tolist(),
         },
+        "linear": None if model.linear_ is None else _linear_described(model.linear_),
         "typical": _typical_described(model.typical_),
         "grades": [_or_null(row) for row in model.grades_.edges],
         "trained_until": model.trained_until_,
@@ -135,6 +139,7 @@ def _described(model: FunnelModel) -> dict[str, Any]:
             {
                 "stage": name,
                 "trees": None if stage.booster is None else _trees(place),
+                "mix": _described_figures(stage.mix),
                 "slope": stage.slope,
                 "intercept": stage.intercept,
                 "rounds": stage.rounds,
@@ -144,12 +149,43 @@ def _described(model: FunnelModel) -> dict[str, Any]:
                 "n_examples": stage.n_examples,
                 "n_reached": stage.n_reached,
                 "n_not_reached": stage.n_not_reached,
-                "pairs": [_pair_described(each) for each in stage.pairs],
+                "pairs": [_described_figures(each) for each in stage.pairs],
             }
             for place, (name, stage) in enumerate(zip(model.funnel.later_stages, model.stages_, strict=True))
         ],
         "versions": {name: version(name) for name in LIBRARIES},
     }
+
+
+def _linear_described(linear: Linear) -> dict[str, Any]:
+    encoding = {each.name: getattr(linear.encoding, each.name) for each in fields(Encoding)}
+    return {
+        "encoding": {
+            name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in encoding.items()
+        },
+        "reference": linear.reference.tolist(),
+        "coef": linear.coef.tolist(),
+        "intercept": linear.intercept.tolist(),
+    }
+
+
+def _linear(described: dict[str, Any] | None) -> Linear | None:
+    if described is None:
+        return None
+    encoding = described["encoding"]
+    median, mean, deviation = (np.array(encoding[name], np.float32) for name in ("median", "mean", "deviation"))
+    return Linear(
+        Encoding(
+            numbers=np.array(encoding["numbers"], np.int64),
+            gaps=np.array(encoding["gaps"], np.int64),
+            median=median,
+            mean=mean,
+            deviation=deviation,
+            logged=np.array(encoding["logged"], np.bool_),
+            categories=tuple((place, n) for place, n in encoding["categories"]),
+        ),
+        *(np.array(described[name], np.float64) for name in ("reference", "coef", "intercept")),
+    )
 
 
 def _typical_described(typical: Typical) -> dict[str, Any]:
@@ -183,26 +219,26 @@ def _typical(described: dict[str, Any], model: FunnelModel) -> Typical:
 
 
 def _stage(folder: Path, place: int, described: dict[str, Any]) -> StageModel:
-    fields = {name: value for name, value in described.items() if name not in {"stage", "trees"}}
-    fields["pairs"] = _pairs(fields, place)
+    learnt = {name: value for name, value in described.items() if name not in {"stage", "trees"}}
+    learnt |= {"pairs": _pairs(learnt, place), "mix": Mix(**_figures(learnt.get("mix", {})))}
     if described["trees"] is None:
-        return StageModel(None, **fields)
-    return StageModel(lgb.Booster(model_str=(folder / _trees(place)).read_text(encoding="utf-8")), **fields)
+        return StageModel(None, **learnt)
+    return StageModel(lgb.Booster(model_str=(folder / _trees(place)).read_text(encoding="utf-8")), **learnt)
 
 
-def _pair_described(pair: Pair) -> dict[str, Any]:
+def _described_figures(figures: Pair | Mix) -> dict[str, Any]:
     return {
-        name: None if isinstance(value, float) and np.isnan(value) else value for name, value in asdict(pair).items()
+        name: None if isinstance(value, float) and np.isnan(value) else value for name, value in asdict(figures).items()
     }
 
 
-def _pairs(fields: dict[str, Any], place: int) -> tuple[Pair, ...]:
+def _figures(described: dict[str, Any]) -> dict[str, Any]:
+    return {name: float("nan") if value is None else value for name, value in described.items()}
+
+
+def _pairs(described: dict[str, Any], place: int) -> tuple[Pair, ...]:
     """The pairs of a stage; of one in format 3, which served trees or base rates to all current stages alike."""
-    no_signal, unjudged = fields.pop("no_signal", False), fields.pop("unjudged", False)
+    no_signal, unjudged = described.pop("no_signal", False), described.pop("unjudged", False)
     if no_signal or unjudged:
         return (Pair(LEVEL_ONLY if no_signal else UNKNOWN, trees=False),) * (place + 1)
-    nan: Any = float("nan")
-    return tuple(
-        Pair(**{name: nan if value is None else value for name, value in each.items()})
-        for each in fields.get("pairs", ())
-    )
+    return tuple(Pair(**_figures(each)) for each in described.get("pairs", ()))

@@ -14,7 +14,7 @@ from leadscore.history.zone import EPOCH
 from leadscore.metrics import log_loss
 from leadscore.model import fit_calibration
 from leadscore.model.pair import LEVEL_CORRECTED, RANKS
-from leadscore.model.stage import fit_intercept, is_at_bound, margin_of
+from leadscore.model.stage import fit_intercept, is_at_bound
 from leadscore.recalibration.recent import LEAST_LEADS, Recent
 
 if TYPE_CHECKING:
@@ -169,10 +169,8 @@ def _new_base_rate(recent: Recent, place: int, window: Window) -> BaseRate | Non
 def _new_stage(recent: Recent, place: int, window: Window) -> tuple[Fitted, StageModel]:
     """The stage calibrated on all mornings taken; as it was where that would not have helped on the later ones."""
     stage, outcome = recent.model.stages_[place], recent.outcome[:, place].astype(np.float64)
-    if stage.booster is None:
-        raise ValueError("there are no trees to calibrate; renew the base rate")
     margin, current = np.full(len(outcome), np.nan), recent.snapshot.steps.stage
-    margin[window.rows] = margin_of(stage.booster, recent.X[window.rows], recent.n_jobs)
+    margin[window.rows] = recent.model.margin(place, recent.X[window.rows])
     # Counted where the first calibration is fitted, so that what is decided on is what is kept.
     most = recent.outcome_leads(place, window.early) >= recent.model.funnel.lightgbm.min_outcome_leads
     both = window.unseen and most

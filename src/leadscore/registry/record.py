@@ -67,8 +67,12 @@ def metrics(trained: Trained) -> dict[str, float]:
         stage = clean(str(row.pop("stage")))
         found |= {f"{stage}/{figure}": float(value) for figure, value in row.items()}
     for name, model in zip(trained.model.funnel.later_stages, trained.model.stages_, strict=True):
-        facts = {"trees": model.rounds, "slope": model.slope, "intercept": model.intercept}
-        facts |= {"fallback": model.fallback, "no_signal": model.no_signal}
+        facts = {
+            "trees": model.rounds,
+            "weight_of_trees": model.mix.weight,
+            "slope": model.slope,
+            "intercept": model.intercept,
+        }
         facts |= {"level_corrected": any(pair.offset for pair in model.pairs)}
         found |= {f"{clean(name)}/{fact}": float(value) for fact, value in facts.items()}
     return {name: value for name, value in found.items() if np.isfinite(value)}

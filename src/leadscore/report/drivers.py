@@ -72,7 +72,10 @@ def driven(model: FunnelModel, place: int) -> Driven:
     topics = _topics(columns, share)
     widest = topics[0][1]
     why = [each for each in model.withheld() if each.stage == name]
-    note = " ".join(f"These trees are not in service{_from(each.current)}: {each.cause}." for each in why)
+    notes = [f"These trees are not in service{_from(each.current)}: {each.cause}." for each in why]
+    if stage.mix.weight != 1:
+        notes.append(f"These trees are {percent(stage.mix.weight)} of the log odds, a logistic regression is the rest.")
+    note = " ".join(notes)
     shown = tuple(
         Topic(topic_in_words(topic), percent(total), round(100 * total / widest, 1), _columns(topic, columns, share))
         for topic, total in topics[:TOPICS]
