@@ -28,6 +28,8 @@ from tests.lines import FUNNEL, random_tables
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from leadscore.history import History
+
 
 def moments_of(examples: Examples, lead: int = 0) -> list[str]:
     return [str(np.datetime64(int(as_of), "us")) for as_of in examples.as_of[examples.lead == lead]]
@@ -107,20 +109,57 @@ def test_all_leads_open_on_a_morning_are_judged() -> None:
     assert judged.on_morning.all()
 
 
-def test_leads_are_sampled_where_examples_would_be_too_many(caplog: pytest.LogCaptureFixture) -> None:
-    leads = {f"L{number:03d}": "2024-01-01 09:00" for number in range(400)}
-    many = short_funnel("[examples]\nmax_examples = 2000\nmornings_every_days = 10")
+def many_leads(
+    n: int, every: int = 1, settings: str = "[examples]\nmax_examples = 2000\nmornings_every_days = 10"
+) -> History:
+    leads = {f"L{number:04d}": "2024-01-01 09:00" for number in range(0, n, every)}
+    return history_of(leads, known_until="2024-04-01 09:00", funnel=short_funnel(settings))
+
+
+def test_where_examples_would_be_too_many_all_leads_are_seen_at_fewer_moments(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        examples = learning_examples(history_of(leads, known_until="2024-04-01 09:00", funnel=many))
-        half = dict(list(leads.items())[::2])
-        fewer = learning_examples(history_of(half, known_until="2024-04-01 09:00", funnel=many))
+        examples = learning_examples(many_leads(400))
+    fewer = learning_examples(many_leads(400, every=2))
+
+    entered = examples.as_of == examples.as_of.min()
+    assert 1_900 < len(examples) < 2_100
+    assert np.count_nonzero(entered) == 400
+    assert np.unique(examples.lead[~entered]).size > 390
+    assert "learning from 44 % of the moments after an entry" in caplog.text
+    # The moments of a lead do not depend on who else is in the data, as long as the share is no smaller.
+    theirs = {(2 * lead, as_of) for lead, as_of in zip(fewer.lead.tolist(), fewer.as_of.tolist(), strict=True)}
+    ours = {(lead, as_of) for lead, as_of in zip(examples.lead.tolist(), examples.as_of.tolist(), strict=True)}
+    assert {each for each in ours if each[0] % 2 == 0} <= theirs
+
+
+def test_leads_are_sampled_where_even_their_entries_would_be_too_many(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        examples = learning_examples(many_leads(3_000))
+    fewer = learning_examples(many_leads(3_000, every=2))
 
     kept, kept_of_fewer = set(np.unique(examples.lead)), {2 * lead for lead in np.unique(fewer.lead)}
-    assert 1_500 < len(examples) < 2_500
-    assert len(examples) == len(kept) * np.bincount(examples.lead).max()
-    assert "learning from" in caplog.text
-    # The same lead is kept whoever else is in the data, as long as the share is no smaller.
+    assert 1_800 < len(examples) < 2_200
+    assert f"learning from {len(kept)} of 3000 leads" in caplog.text
     assert {lead for lead in kept if lead % 2 == 0} <= kept_of_fewer
+
+
+def test_mornings_are_judged_farther_apart_where_they_would_be_too_many() -> None:
+    def judged_by(most: int) -> History:
+        found = many_leads(200, settings=f"[judging]\nmornings_every_days = 1\nmax_examples = {most}")
+        month = dict.fromkeys(found.funnel.later_stages, 30)
+        return replace(found, funnel=found.funnel.model_copy(update={"horizon_days": month}))
+
+    all_of_them, capped, few = map(judged_by, (500_000, 6_000, 1_000))
+    since = at("2024-01-02 00:00")
+
+    whole, apart, farthest = (judging_examples(each, since) for each in (all_of_them, capped, few))
+
+    assert len(whole) == 200 * len(np.unique(whole.as_of)) > 6_000
+    assert set(np.diff(np.unique(apart.as_of))) == {3 * DAY}
+    assert len(np.unique(apart.lead)) == 200
+    # Of the longest horizon at least six mornings are left.
+    assert set(np.diff(np.unique(farthest.as_of))) == {5 * DAY}
+    assert len(judging_examples(few, since, every_days=1)) == len(whole)
 
 
 @settings(max_examples=30, deadline=None)

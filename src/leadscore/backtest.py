@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from leadscore.errors import TrainingError
-from leadscore.examples import judging_examples, known_by, learning_examples, settings_to_learn
+from leadscore.examples import judging_examples, known_by, learning_examples, sampled, settings_to_learn
 from leadscore.history import DAY
 from leadscore.labels import reached
 from leadscore.metrics import Judged
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Executor
 
+    from leadscore.config import Funnel
     from leadscore.examples import Examples
     from leadscore.history import History, Snapshot
     from leadscore.history.line import Float32s, Int64s
@@ -58,6 +59,12 @@ class Backtest:
     examples: Examples
 
 
+def _with_capacity(funnel: Funnel, share: float) -> Funnel:
+    """The settings for a sample of the leads, which so much of the capacity is for."""
+    capacity = max(1, round(share * funnel.owner.capacity))
+    return funnel.model_copy(update={"owner": funnel.owner.model_copy(update={"capacity": capacity})})
+
+
 @contextmanager
 def side_by_side(n_jobs: int) -> Iterator[Executor]:
     """Threads for fits that take one each: several threads of one fit wait for each other time and again."""
@@ -92,6 +99,8 @@ def backtest(
             return backtest(history, cuts, n_jobs, examples, own)
     examples = learning_examples(history) if examples is None else examples
     to_judge = judging_examples(history, cuts[0])
+    share = min(1.0, history.funnel.judging.max_examples / max(len(to_judge), 1))
+    to_judge = sampled(history, to_judge, history.funnel.judging.max_examples)
 
     def at(cut: int, end: int, first: FunnelModel | None = None) -> tuple[FunnelModel, Judged]:
         model = learn_until(history, cut, 1, examples, with_reasons=False, rounds_from=first)
@@ -103,6 +112,9 @@ def backtest(
     later = [pool.submit(at, *span, first[0]) for span in spans[1:]]
     models, parts = zip(first, *(each.result() for each in later), strict=True)
     judged = Judged.joined(parts)
+    if share < 1:
+        log.info("judged on the examples of %.0f %% of the leads, and so much of the capacity", 100 * share)
+        judged = replace(judged, funnel=_with_capacity(judged.funnel, share))
     if np.isnan(judged.outcome).all():
         raise TrainingError("no outcome is known on any morning after the cut: the history is too short to judge on")
     return Backtest(tuple(cuts), models, judged, examples)

@@ -340,12 +340,15 @@ class JudgingSettings(Section):
         mornings from there to the next cut. Fewer where they would be less than a week apart.
     mornings_every_days : int
         Days from one morning of the judging to the next.
+    max_examples : int
+        Examples to judge on at most, about: beyond that mornings are taken farther apart, and then leads are sampled.
     resamples : int
         Bootstrap resamples of leads behind each interval.
     """
 
     cuts: Annotated[int, Field(ge=1, le=50)] = 4
     mornings_every_days: Days = 3
+    max_examples: Annotated[int, Field(ge=1_000)] = 500_000
     resamples: Annotated[int, Field(ge=20, le=10_000)] = 200
 
 

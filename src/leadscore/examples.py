@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 
 # Many leads teach more than many mornings of the same leads; few leads are seen on more mornings.
 WIDER = 4
+# Of the moments after an entry, at least so many are learnt from.
+LEAST_KEPT = 1 / 16
+# Mornings of the longest horizon that are judged on at least: nearer to each other, their outcomes are much the same.
+LEAST_MORNINGS = 6
 # From this share of the entries on at the end of a day, entries are whole days.
 WHOLE_DAYS = 0.5
 
@@ -62,8 +67,9 @@ def learning_examples(history: History) -> Examples:
 
     Leads of which a transition was set aside give none: see `_known_stays`.
 
-    Where they would be more than ``examples.max_examples``, mornings are taken `WIDER` times as far apart; where they
-    still would be, leads are sampled by a hash of their ``lead_id``.
+    Where they would be more than ``examples.max_examples``, mornings are taken `WIDER` times as far apart. Where they
+    still would be, some of the days after an entry are left out, evenly over all leads; and only if fewer than one in
+    `LEAST_KEPT` could stay, leads are sampled by a hash of their ``lead_id``.
     """
     settings = history.funnel.examples
     stays = _known_stays(history)
@@ -71,24 +77,41 @@ def learning_examples(history: History) -> Examples:
         log.info("%d incomplete leads are neither learnt from nor judged on", np.count_nonzero(history.incomplete))
     if n_unknown := np.count_nonzero(history.created < history.begins):
         log.info("%d leads created before history_begins are learnt from only after their first transition", n_unknown)
+    n_on_grid = _n_on_grid(stays, settings.grid_days)
     for every_days in (settings.mornings_every_days, settings.mornings_every_days * WIDER):
         moments = mornings(history, every_days)
-        n = len(stays) + _n_on_grid(stays, settings.grid_days) + int(np.sum(_n_between(stays, moments)))
-        if n <= settings.max_examples:
+        n_later = n_on_grid + int(np.sum(_n_between(stays, moments)))
+        if len(stays) + n_later <= settings.max_examples:
             break
-    if n > settings.max_examples:
-        kept = _chosen(history, settings.max_examples / n)
+    kept = 1.0
+    if len(stays) + n_later > settings.max_examples:
+        kept = max(LEAST_KEPT, (settings.max_examples - len(stays)) / n_later)
+        share = settings.max_examples / (len(stays) + kept * n_later)
         log.info(
-            "%d examples would be more than max_examples = %d: learning from %d of %d leads",
-            n,
+            "%d examples would be more than max_examples = %d: learning from %.0f %% of the moments after an entry",
+            len(stays) + n_later,
             settings.max_examples,
-            np.count_nonzero(kept),
-            len(history),
+            100 * kept,
         )
-        stays = stays.of(kept[stays.lead])
-    on_grid = [(stays.lead, stays.begin), *(_later(stays, days) for days in settings.grid_days)]
+        if share < 1:
+            chosen = _chosen(history, share)
+            log.info("learning from %d of %d leads", np.count_nonzero(chosen), len(history))
+            stays = stays.of(chosen[stays.lead])
+    on_grid = [_later(stays, days) for days in settings.grid_days]
     lead, as_of = (np.concatenate(arrays) for arrays in zip(*on_grid, strict=True))
-    return _merged(lead, as_of, *_between(stays, moments))
+    of_mornings = _between(stays, moments)
+    if kept < 1:
+        lead, as_of = _some(history, lead, as_of, kept)
+        of_mornings = _some(history, *of_mornings, kept)
+    return _merged(np.append(stays.lead, lead), np.append(stays.begin, as_of), *of_mornings)
+
+
+def _some(history: History, lead: Int64s, as_of: Int64s, share: float) -> tuple[Int64s, Int64s]:
+    """A share of the moments, chosen by a hash of ``lead_id`` and moment."""
+    with np.errstate(over="ignore"):
+        mixed = hash_array(history.ids)[lead] ^ hash_array(as_of)
+    kept = mixed < np.uint64(share * 2**64)
+    return lead[kept], as_of[kept]
 
 
 def sampled(history: History, examples: Examples, most: int) -> Examples:
@@ -108,10 +131,22 @@ def judging_examples(history: History, since: int, every_days: int | None = None
     """All leads open on each of a series of mornings at or after ``since``: what reps would have seen.
 
     Leads of which a transition was set aside are left out: see `_known_stays`.
+
+    Parameters
+    ----------
+    every_days : int, optional
+        Days from one morning to the next. By default ``judging.mornings_every_days``, or a multiple of it where there
+        would be more than ``judging.max_examples``, but of the longest horizon at least `LEAST_MORNINGS` mornings.
     """
-    every = history.funnel.judging.mornings_every_days if every_days is None else every_days
+    settings, stays = history.funnel.judging, _known_stays(history)
+    every = settings.mornings_every_days if every_days is None else every_days
     moments = mornings(history, every)
-    lead, as_of = _between(_known_stays(history), moments[moments >= since])
+    moments = moments[moments >= since]
+    if every_days is None:
+        n = int(np.sum(_n_between(stays, moments)))
+        most = max(1, max(history.funnel.horizons) // LEAST_MORNINGS // every)
+        moments = moments[:: min(most, math.ceil(n / settings.max_examples) or 1)]
+    lead, as_of = _between(stays, moments)
     return Examples(lead, as_of, np.ones(len(lead), np.bool_))
 
 
