@@ -149,12 +149,12 @@ def test_mornings_are_judged_farther_apart_where_they_would_be_too_many() -> Non
         month = dict.fromkeys(found.funnel.later_stages, 30)
         return replace(found, funnel=found.funnel.model_copy(update={"horizon_days": month}))
 
-    all_of_them, capped, few = map(judged_by, (500_000, 6_000, 1_000))
+    all_of_them, capped, few = map(judged_by, (500_000, 6_100, 1_000))
     since = at("2024-01-02 00:00")
 
     whole, apart, farthest = (judging_examples(each, since) for each in (all_of_them, capped, few))
 
-    assert len(whole) == 200 * len(np.unique(whole.as_of)) > 6_000
+    assert len(whole) == 200 * len(np.unique(whole.as_of)) > 6_100
     assert set(np.diff(np.unique(apart.as_of))) == {3 * DAY}
     assert len(np.unique(apart.lead)) == 200
     # Of the longest horizon at least six mornings are left.
