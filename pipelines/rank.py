@@ -38,6 +38,8 @@ def main() -> None:
     write_list(ranked, out)
     for name, what in ((HANDOFF, "before the handoff"), (WIN, "past the handoff, by the win")):
         print(f"\n{printed_list(ranked[ranked['list'] == name], what, asked.top)}")
+    for doubt in model.doubts_:
+        print(f"warning: {doubt}")
     for sentence in not_listed(history, as_of):
         log.info("%s", sentence)
     log.info("%d open leads ranked by version %d: %s", len(ranked), version, out)

@@ -39,6 +39,8 @@ def main() -> None:
     steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in done.seconds.items())
     total = sum(done.seconds.values())
     print(f"run {done.run}: {done.leads:,} leads scored by version {version} and published in {total:.1f} s ({steps})")
+    for doubt in model.doubts_:
+        print(f"warning: {doubt}")
     if done.not_known_yet:
         print(f"{done.not_known_yet:,} leads are left out: created or recorded after the moment of the list")
 

@@ -29,6 +29,8 @@ def main() -> None:
     print(readable(table[table["current"] == ALL].drop(columns="current")))
     print(worked_in_words(trained.findings.handoff, history.funnel.owner.capacity))
     print(against_peers(trained.peers))
+    for doubt in trained.model.doubts_:
+        print(f"warning: {doubt}")
     standing = "champion" if candidate.is_champion else "candidate; to put it into service: make promote"
     log.info("the report is %s", place)
     log.info("%s version %d is %s", model_name(), candidate.version, standing)

@@ -16,11 +16,12 @@ import pytest
 from leadscore.batch import publish_list
 from leadscore.history import DAY
 from leadscore.history.zone import EPOCH
+from leadscore.model import load_model, save_model
 from leadscore.model.staleness import STALE_MODEL_DAYS, stale_from, warn_of_stale_history
 from leadscore.registry.connection import connected, experiment_id
 from leadscore.registry.runs import log_model
 from leadscore.registry.versions import CHAMPION
-from leadscore.scoring import score_leads, score_records
+from leadscore.scoring import rank, score_leads, score_records
 from tests.service import Clock, leads_as_sent, running, settings_of
 
 if TYPE_CHECKING:
@@ -183,3 +184,61 @@ def test_a_lead_of_unknown_stage_is_flagged_and_not_listed(
         assert (answer["closed"], answer["do_not_score"]) == (False, False)
     assert len(listed) > 50
     assert not {each["lead_id"] for each in listed} & set(unknown)
+
+
+DOUBTS = ("leak? won from sql", "on later mornings base rate is clearly better in log loss: \N{SNOWMAN}")
+
+
+@pytest.fixture
+def doubtful(small_model: FunnelModel) -> FunnelModel:
+    model = copy(small_model)
+    model.doubts_ = DOUBTS
+    return model
+
+
+def test_a_doubtful_champion_warns_wherever_it_is_served(
+    registry: Path, sqlite_url: str, clock: Clock, small: Path, doubtful: FunnelModel
+) -> None:
+    with connected() as client, mlflow.start_run(experiment_id=experiment_id(client)):
+        log_model(doubtful, {"jitter": {}})
+        client.set_registered_model_alias("leadscore", CHAMPION, "2")
+    lead = an_open_lead(small, doubtful, clock.now)
+    lead_id = lead["lead_id"]
+    touch = {"type": "touch", "lead_id": lead_id, "kind": "call", "occurred_at": iso(clock.now), "event_id": "1"}
+    with running(settings_of(registry), clock) as api:
+        scored = api.post("/v1/scores", {"leads": [lead]})
+        touched = api.post("/v1/events", {"events": [touch]})
+        publish_list(api.service.store, doubtful, "2", clock.now, keep_from=0, now=clock)
+        in_json = [scored, touched, api.get("/v1/leads"), api.get(f"/v1/leads/{lead_id}"), api.get("/v1/model")]
+        others = [
+            api.get("/v1/leads", headers={"accept": "text/csv"}),
+            api.get(f"/v1/leads/{lead_id}/msdyn_predictivescore"),
+        ]
+
+    assert {answer.status_code for answer in (*in_json, *others)} == {200}
+    assert [answer.json()["warnings"] for answer in in_json] == [list(DOUBTS)] * len(in_json)
+    header = "leak? won from sql | on later mornings base rate is clearly better in log loss: ?"
+    assert [answer.headers["X-Leadscore-Warning"] for answer in others] == [header] * 2
+
+
+def test_a_model_without_doubts_warns_of_nothing(
+    api: Running, clock: Clock, small: Path, small_model: FunnelModel
+) -> None:
+    publish_list(api.service.store, small_model, "1", clock.now, keep_from=0, now=clock)
+
+    assert api.get("/v1/leads").json()["warnings"] == []
+    assert "X-Leadscore-Warning" not in api.get("/v1/leads", headers={"accept": "text/csv"}).headers
+
+
+def test_lists_and_the_pyfunc_have_a_column_of_doubts(
+    small: Path, small_history: History, small_model: FunnelModel, doubtful: FunnelModel, tmp_path: Path
+) -> None:
+    lead = an_open_lead(small, doubtful, small_history.known_until)
+    records = pd.DataFrame([{**lead["attributes"], **lead, "as_of": iso(small_history.known_until)}])
+    save_model(doubtful, tmp_path / "model")
+
+    assert load_model(tmp_path / "model").doubts_ == DOUBTS
+    assert set(rank(small_history, doubtful)["warning"]) == {" | ".join(DOUBTS)}
+    assert score_records(doubtful, records)["warning"].tolist() == [" | ".join(DOUBTS)]
+    assert "warning" not in rank(small_history, small_model)
+    assert "warning" not in score_records(small_model, records)

@@ -150,7 +150,7 @@ def test_a_mixture_that_the_deciding_block_does_not_like_is_left() -> None:
 
 def test_levels_and_spreads_do_not_matter() -> None:
     one, other = later(1.0, 1.0), later(1.0, 1.0)
-    other.trees_b, other.trees_c = other.trees_b - 2, other.trees_c - 2
+    other.trees_b, other.trees_c = other.trees_b - 8, other.trees_c - 8
 
     assert one.best(np.arange(N)).weight == other.best(np.arange(N)).weight
 

@@ -39,7 +39,7 @@ from leadscore.report.words import (
     points,
     topic_in_words,
 )
-from leadscore.training import Trained, train
+from leadscore.training import Trained, doubts, train
 from tests.served import serving_base_rates
 
 if TYPE_CHECKING:
@@ -463,3 +463,35 @@ def test_numbers_are_written_for_people() -> None:
 )
 def test_columns_are_named_in_words(column: Column, words: str) -> None:
     assert column_in_words(column) == words
+
+
+def test_what_the_gate_would_hold_back_is_a_doubt(trained: Trained, history: History) -> None:
+    model, found = sure(trained).model, replace(trained.findings, leaks=())
+    better, worse, unsure = Interval(0.02, 0.01, 0.03), Interval(-0.02, -0.03, -0.01), Interval(-0.02, -0.05, 0.01)
+
+    def held(name: str, loss: Interval, precision: Interval) -> tuple[str, ...]:
+        peer = replace(trained.peers[0], name=name, loss_gain=loss, precision_gain=precision)
+        order = {"order": 0.61, "order_least": 0.58}
+        return doubts(model, replace(found, overall=found.overall | order), (peer,))
+
+    assert held("logistic regression", better, unsure) == ()
+    assert held("logistic regression", worse, worse) == (
+        "on later mornings logistic regression is clearly better in log loss and precision at capacity",
+    )
+    assert held("base rate", unsure, worse) == (
+        "on later mornings base rate is clearly better in precision at capacity",
+    )
+    assert held("oldest first", worse, worse) == ()
+    chance = replace(found, overall=found.overall | {"order": 0.51, "order_least": 0.49})
+    assert doubts(model, chance, ()) == ("on later mornings it orders leads no better than chance (order 0.510)",)
+    assert doubts(serving_base_rates(model, STAGES[1:]), chance, ()) == ()
+    leak = Leak("won", "sql", 0.97, "amount", 0.98)
+    assert doubts(model, replace(chance, leaks=(leak,)), ())[0] == str(leak)
+    bound = copy(model)
+    bound.stages_ = (replace(model.stages_[0], slope=float(np.exp(-3))), *model.stages_[1:])
+    assert any("mql stands at its bound" in each for each in doubts(bound, found, ()))
+
+    model = copy(model)
+    model.doubts_ = doubts(model, chance, ())
+    said = read_aloud(report(replace(sure(trained), model=model), history, "small"))
+    assert "The gate would hold this model back. On later mornings it orders leads no better than chance" in said

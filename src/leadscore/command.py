@@ -141,7 +141,7 @@ def printed_list(listed: pd.DataFrame, what: str, top: int) -> str:
     """
     if not len(listed):
         return f"no lead is open {what.partition(',')[0]}"
-    first = listed.head(top).drop(columns=["list", *listed.columns.intersection(list(REASONS))])
+    first = listed.head(top).drop(columns=["list", *listed.columns.intersection([*REASONS, "warning"])])
     shown = first.rename(columns={"days_in_stage": "in stage"})
     writers = dict.fromkeys(shown.columns[shown.dtypes == np.float64], "{:.1%}".format)
     writers["in stage"] = "{:.1f} days".format

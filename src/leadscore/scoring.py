@@ -87,7 +87,8 @@ def rank(
     DataFrame
         Columns ``list``, ``rank`` (from 1, in each list), ``lead_id``, ``owner`` where the funnel has that category,
         ``stage``, ``days_in_stage``, ``grade``, ``flags`` (joined by ``;``), those of `probability_columns`, which are
-        NaN for stages already passed, and with ``reasons`` those of `REASONS`, None where there is none.
+        NaN for stages already passed, and with ``reasons`` those of `REASONS`, None where there is none. With doubts
+        about the model, the same in each row, a column ``warning``.
     """
     snapshot = open_leads(history, history.known_until if as_of is None else as_of)
     probability = model.predict_proba(snapshot)
@@ -106,7 +107,12 @@ def rank(
         sentences = np.full((len(order), len(REASONS)), None, object)
         sentences[top] = _reasons(model, snapshot[order[top]], before[order[top]])
         ranked[list(REASONS)] = sentences
-    return ranked.reset_index(drop=True)
+    return _warned(ranked.reset_index(drop=True), model)
+
+
+def _warned(table: pd.DataFrame, model: FunnelModel) -> pd.DataFrame:
+    """A table with a column ``warning`` where the gate would not have let the model pass."""
+    return table.assign(warning=" | ".join(model.doubts_)) if model.doubts_ else table
 
 
 def _described(ids: Strings, model: FunnelModel, snapshot: Snapshot, grade: Strings, flags: LeadFlags) -> pd.DataFrame:
@@ -309,7 +315,8 @@ def score_records(model: FunnelModel, records: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``lead_id``, ``stage`` at ``as_of`` and the columns of `probability_columns`, in the order of the records.
         A lead that is won, lost or marked ``do_not_score`` has no probability, and the latter no stage; nor has one
-        of which it is not known where it stands (``time.history_begins``).
+        of which it is not known where it stands (``time.history_begins``). With doubts about the model a column
+        ``warning``.
 
     Raises
     ------
@@ -327,7 +334,7 @@ def score_records(model: FunnelModel, records: pd.DataFrame) -> pd.DataFrame:
     probability[found.scored] = found.probability
     scores = pd.DataFrame({"lead_id": found.lead_id, "stage": stage})
     scores[probability_columns(model.funnel)] = probability
-    return scores
+    return _warned(scores, model)
 
 
 def _not_known_yet(lead_ids: Strings) -> Problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,13 @@ from leadscore.backtest import backtest, default_cuts, learn, side_by_side
 from leadscore.examples import learning_examples
 from leadscore.findings import findings
 from leadscore.labels import reached
-from leadscore.pairs import as_served, served_pairs
-from leadscore.peers import peers
+from leadscore.model.stage import is_at_bound
+from leadscore.pairs import CHANCE, as_served, served_pairs
+from leadscore.peers import BASE_RATE, LOGISTIC, peers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from leadscore.backtest import Backtest
     from leadscore.findings import Findings
     from leadscore.history import History
@@ -71,6 +75,27 @@ def train(history: History, n_jobs: int) -> Trained:
     past = as_served(past, found.pairs)
     for warning in found.warnings:
         log.warning("%s", warning)
+    baselines = peers(history, past, n_jobs)
+    model.doubts_ = doubts(model, found, baselines)
     n_ripe = int(np.count_nonzero(~np.isnan(outcome).all(axis=1)))
     log.info("learnt from %d ripe examples of %d leads", n_ripe, len(np.unique(examples.lead)))
-    return Trained(model, n_ripe, past, found, peers(history, past, n_jobs))
+    return Trained(model, n_ripe, past, found, baselines)
+
+
+def doubts(model: FunnelModel, found: Findings, baselines: Sequence[Peer]) -> tuple[str, ...]:
+    """What the gate would hold the model back for, whatever champion it were compared with; in sentences.
+
+    The first champion goes into service without a gate, so whoever is served its probabilities is warned with these.
+    """
+    stages = zip(model.funnel.later_stages, model.stages_, strict=True)
+    at_bound = [name for name, stage in stages if not stage.serves_base_rate and is_at_bound(stage.slope)]
+    sentences = [f"the calibration of {name} stands at its bound, so no slope was found" for name in at_bound]
+    overall = found.overall
+    if model.boosters() and not overall.get("order_least", math.nan) > CHANCE:
+        sentences.append(f"on later mornings it orders leads no better than chance (order {overall['order']:.3f})")
+    for peer in baselines:
+        gains = {"log loss": peer.loss_gain, "precision at capacity": peer.precision_gain}
+        behind = [what for what, gain in gains.items() if gain.clearly_below()]
+        if peer.name in {BASE_RATE, LOGISTIC} and behind:
+            sentences.append(f"on later mornings {peer.name} is clearly better in {' and '.join(behind)}")
+    return (*(str(leak) for leak in found.leaks), *sentences)

@@ -10,6 +10,10 @@ AsOf = Annotated[str, Field(description="The moment that it is for: all that was
 ScoredAt = Annotated[str, Field(description="When it was computed.")]
 ModelVersion = Annotated[str, Field(description="Version of the model in the registry.")]
 STAGE = "Where the lead stands; null for one that objects to profiling, or of which it is not known."
+WARNINGS = (
+    "What is known against the model in service, if anything: a suspected leak, an order no better than chance, or a "
+    "baseline that was clearly better. A first champion goes into service with such doubts, later ones are held back."
+)
 FLAGS = (
     "`stale`: long not scored; `stale_model`: scored by a model whose history had ended long before; "
     "`fallback`: base rates, because outcomes are too few to learn trees or to judge them; "
@@ -83,6 +87,7 @@ class ScoresAnswer(BaseModel):
     """Scores, likeliest first: the list before the handoff, then the one past it, then leads without a score."""
 
     scores: list[Score]
+    warnings: list[str] = Field(description=WARNINGS)
 
 
 class EventDetail(BaseModel):
@@ -105,6 +110,7 @@ class EventsAnswer(BaseModel):
     )
     details: list[EventDetail] = Field(description="Of those events of which there is more to say; mostly none.")
     scores: list[Score]
+    warnings: list[str] = Field(description=WARNINGS)
 
 
 class Run(BaseModel):
@@ -123,6 +129,7 @@ class LeadsAnswer(BaseModel):
     run: Run
     leads: list[Score]
     next: str | None = Field(description="Send it as `cursor` for the next page; null on the last one.")
+    warnings: list[str] = Field(description=WARNINGS)
 
 
 class PastScore(BaseModel):
@@ -150,6 +157,7 @@ class LeadAnswer(BaseModel):
     trend: str = Field(description="improving, steady, declining, or too early (to tell).")
     changed: list[Moved] = Field(description="What moved the score since the last one.")
     history: list[PastScore] = Field(description="Earlier scores, oldest first.")
+    warnings: list[str] = Field(description=WARNINGS)
 
 
 class ErasedAnswer(BaseModel):

@@ -58,11 +58,14 @@ class Stored:
     ----------
     conflicts : dict of int to str
         By the position of each event in conflict, the field that contradicts what is stored.
+    warnings : tuple of str
+        What is known against the model of the scores.
     """
 
     outcomes: Sequence[Outcome]
     conflicts: dict[int, str]
     scores: list[Told]
+    warnings: tuple[str, ...]
 
 
 @router.post("/v1/events", openapi_extra=needs("write"), response_model=EventsAnswer, responses=REFUSED)
@@ -90,7 +93,15 @@ async def send_events(sent: EventsSent, request: Request) -> JSON:
         for flag in detail["flags"]:
             FLAGGED.labels(flag).inc()
     outcomes = [str(each) for each in stored.outcomes]
-    return JSON({"received_at": written(now), "outcomes": outcomes, "details": details, "scores": stored.scores})
+    return JSON(
+        {
+            "received_at": written(now),
+            "outcomes": outcomes,
+            "details": details,
+            "scores": stored.scores,
+            "warnings": stored.warnings,
+        }
+    )
 
 
 def store_together(store: Store, arrived: Sequence[Arrived]) -> Sequence[Stored | Exception]:
@@ -123,7 +134,7 @@ def _stored(store: Store, arrived: Sequence[Arrived]) -> list[Stored]:
         touched = dict.fromkeys(name for names in accepted.by_event[begin:end] for name in sorted(names))
         conflicts = {index - begin: field for index, field in accepted.conflicts.items() if begin <= index < end}
         told = [scores[name] for name in touched if name in scores]
-        found.append(Stored(accepted.outcomes[begin:end], conflicts, told))
+        found.append(Stored(accepted.outcomes[begin:end], conflicts, told, latest.served.model.doubts_))
         begin = end
     return found
 

@@ -51,7 +51,7 @@ REASONS: Example = {
 }
 # By the name of the schema.
 EXAMPLES: dict[str, Example] = {
-    "ScoresAnswer": {"scores": [SCORE, CLOSED]},
+    "ScoresAnswer": {"scores": [SCORE, CLOSED], "warnings": []},
     "EventsAnswer": {
         "received_at": SCORED_AT,
         "outcomes": ["changed", "new", "conflict"],
@@ -64,6 +64,7 @@ EXAMPLES: dict[str, Example] = {
             }
         ],
         "scores": [SCORE],
+        "warnings": [],
     },
     "LeadsAnswer": {
         "run": {
@@ -75,11 +76,13 @@ EXAMPLES: dict[str, Example] = {
         },
         "leads": [SCORE],
         "next": "WzEyLCJoYW5kb2ZmIiwwLjMxLDNd",
+        "warnings": [],
     },
     "LeadAnswer": {
         "lead_id": LEAD_ID,
         "score": SCORE | {"reasons": REASONS},
         "trend": "improving",
+        "warnings": [],
         "changed": [{"sentence": "3 calls in the last 7 days", "contribution": 0.4}],
         "history": [{"stage": "mql", "probabilities": AHEAD, **MADE, "as_of": "2025-02-25T09:00:00Z"}],
     },

@@ -19,7 +19,7 @@ from leadscore.api.leads import stale_before
 from leadscore.api.problems import ProblemError
 from leadscore.api.service import Service, service_of
 from leadscore.api.standing import Standing, standing_of
-from leadscore.api.telling import changes_told, every_score
+from leadscore.api.telling import changes_told, every_score, warning_header
 from leadscore.api.times import written
 from leadscore.publishing import rescore
 from leadscore.store import erase, object_to_scoring, transaction
@@ -66,7 +66,7 @@ def show_predictive_score(lead_id: LeadIdInPath, request: Request) -> JSON:
     told = standing.told(stale_before(service))
     if told["grade"] is None:
         raise ProblemError(HTTPStatus.CONFLICT, "the lead is closed, objects to profiling, or stands at no known stage")
-    return JSON(standing.for_dynamics())
+    return JSON(standing.for_dynamics(), headers=warning_header(standing.served.model))
 
 
 @router.put(
@@ -121,6 +121,7 @@ def show_lead(lead_id: LeadIdInPath, request: Request) -> JSON:
         {
             "lead_id": standing.lead_id,
             "score": standing.told(stale_before(service)),
+            "warnings": standing.served.model.doubts_,
             "trend": standing.trend(),
             "changed": changes_told(standing.changed()),
             "history": [

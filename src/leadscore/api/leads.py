@@ -21,7 +21,7 @@ from leadscore.api.documents import REFUSED, Answers, refusal
 from leadscore.api.json import JSON
 from leadscore.api.problems import ProblemError, not_now
 from leadscore.api.service import Service, service_of
-from leadscore.api.telling import kept_told
+from leadscore.api.telling import kept_told, warning_header
 from leadscore.api.times import HOUR, written
 from leadscore.scoring import probability_columns
 from leadscore.store import After, Wanted, list_page, published_run, reading, run_of
@@ -83,7 +83,8 @@ async def list_leads(
     if CSV in request.headers.get("accept", "").lower():
         run = await run_in_threadpool(_in_force, service.store)
         rows = _csv(service, served, run.run, wanted, asked.list)
-        return StreamingResponse(rows, media_type=f"{CSV}; charset=utf-8; header=present")
+        headers = warning_header(served.model)
+        return StreamingResponse(rows, headers=headers, media_type=f"{CSV}; charset=utf-8; header=present")
     number, after = (None, None) if asked.cursor is None else place_of(asked.cursor)
     page = Page(served.model, number, wanted, asked.limit, after, asked.list, stale_before(service))
     if wanted.passes_over_others:
@@ -143,6 +144,7 @@ def _told(found: Sequence[Any], run: Any, page: Page) -> dict[str, Any]:
             "leads": run.leads,
         },
         "leads": [kept_told(row, page.model, page.stale_before) for row in found],
+        "warnings": page.model.doubts_,
         "next": None if last is None else cursor(run.run, After(last.list, last.key, last.lead)),
     }
 

@@ -44,7 +44,7 @@ def _model_info(served: Served, now: int) -> dict[str, Any]:
         },
         "figures": about.get("overall", {}),
         "stage_figures": about.get("figures", []),
-        "warnings": [*about.get("warnings", []), *_stale(served, now)],
+        "warnings": [*dict.fromkeys((*about.get("warnings", []), *model.doubts_)), *_stale(served, now)],
         "left_out": about.get("left_out", 0),
     }
 

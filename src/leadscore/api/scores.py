@@ -102,7 +102,7 @@ async def score(sent: ScoresAsked, request: Request) -> JSON:
         # Reasons take longer: who does not ask for them does not wait for them.
         told = await (service.explaining if asked.reasons else service.scoring).ask(asked)
     LEADS.labels("/v1/scores").inc(len(asked.records))
-    return JSON({"scores": told})
+    return JSON({"scores": told, "warnings": served.model.doubts_})
 
 
 def _apart(store: Store, asked: Asked) -> Told:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Told = dict[str, Any]
 STALE, NOT_KNOWN_YET, UNKNOWN_STAGE = "stale", "not_known_yet", "unknown_stage"
 NO_FLAGS = "[]"
+WARNING, LONGEST_WARNING = "X-Leadscore-Warning", 1_000
 
 
 def scores_told(scores: Scores, served: Served, as_of: int, scored_at: int, why: Sequence[Told | None]) -> list[Told]:
@@ -209,3 +210,9 @@ def place_of(model: FunnelModel, *, before: bool) -> int:
     """Which later stage a list is in order of."""
     later = model.funnel.later_stages
     return later.index(model.funnel.funnel.handoff[1]) if before else len(later) - 1
+
+
+def warning_header(model: FunnelModel) -> dict[str, str]:
+    """What is known against a model, as a header of answers that have no field for it; empty where nothing is."""
+    text = " | ".join(model.doubts_).encode("ascii", "replace").decode()
+    return {WARNING: " ".join(text.split())[:LONGEST_WARNING]} if text else {}

@@ -18,6 +18,7 @@ from leadscore.metrics import (
     precision_difference,
     worked,
 )
+from leadscore.metrics.resampling import HALF
 from leadscore.model.stage import is_at_bound
 
 if TYPE_CHECKING:
@@ -33,11 +34,8 @@ if TYPE_CHECKING:
 SIZEABLE_SHARE, SIZEABLE_LEADS = 0.05, 40
 # Chance of finding the candidate worse in one rule, be it in any of many segments, though it is not.
 FALSE_ALARM = 0.01
-CLEARLY = float(norm.isf(FALSE_ALARM))
 # Nothing is said of an order whose 99 % bounds lie farther from it.
 KNOWN_WITHIN = 0.1
-# Standard deviations in half of a 95 % interval.
-HALF = float(norm.isf(0.025))
 
 
 def against_the_champion(history: History, found: Comparison) -> list[Rule]:
@@ -48,8 +46,8 @@ def against_the_champion(history: History, found: Comparison) -> list[Rule]:
     return [
         _log_loss("log loss", found, theirs.probability, "the champion's"),
         _level(found),
-        Rule("order", not _clearly_below(order), f"{_signed(order)} against the champion's"),
-        Rule("capacity precision", not _clearly_below(precision), f"{_signed(precision)} against the champion's"),
+        Rule("order", not order.clearly_below(), f"{_signed(order)} against the champion's"),
+        Rule("capacity precision", not precision.clearly_below(), f"{_signed(precision)} against the champion's"),
         _segments(history, ours, theirs),
     ]
 
@@ -64,7 +62,7 @@ def alone(found: Comparison, candidate: FunnelModel) -> list[Rule]:
     loss = _log_loss("logistic regression", found, found.logistic, "that of logistic regression")
     precision = _capacity_difference(found.ours, found.logistic)
     found_so = f"{loss.found}; precision at capacity {_signed(precision)}"
-    return [*rules, Rule("logistic regression", loss.kept and not _clearly_below(precision), found_so)]
+    return [*rules, Rule("logistic regression", loss.kept and not precision.clearly_below(), found_so)]
 
 
 def of_the_model(candidate: FunnelModel, leaks: str) -> list[Rule]:
@@ -88,7 +86,7 @@ def _log_loss(name: str, found: Comparison, theirs: Float64s, whose: str) -> Rul
         for side, end in ((-1, mean.low), (1, mean.high))
     )
     mean = Interval(mean.value, low, high)
-    kept = not (_clearly_below(Interval(-mean.value, -mean.high, -mean.low)) and mean.value > margin)
+    kept = not (Interval(-mean.value, -mean.high, -mean.low).clearly_below() and mean.value > margin)
     return Rule(name, kept, f"{_signed(mean)} against {whose}; up to {margin:+.4f} is allowed")
 
 
@@ -121,11 +119,6 @@ def _level(found: Comparison) -> Rule:
 
 def _deviation(interval: Interval) -> float:
     return (interval.high - interval.low) / (2 * HALF)
-
-
-def _clearly_below(difference: Interval) -> bool:
-    """Whether it lies below zero beyond the false alarms that are allowed: its interval allows more."""
-    return difference.value + (difference.high - difference.value) * CLEARLY / HALF < 0
 
 
 def _capacity_difference(ours: Judged, theirs: Float64s) -> Interval:

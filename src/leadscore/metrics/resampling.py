@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from scipy.stats import norm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 SEED = 1
 LEVEL = 0.95
+# Standard deviations in half of such an interval, and up to a one-sided 99 % bound.
+HALF, CLEARLY = float(norm.isf((1 - LEVEL) / 2)), float(norm.isf(0.01))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,10 @@ class Interval:
     value: float
     low: float
     high: float
+
+    def clearly_below(self, limit: float = 0.0) -> bool:
+        """Whether it lies below a limit, as chance alone would show in one of a hundred cases; False for NaN."""
+        return self.value + (self.high - self.value) * CLEARLY / HALF < limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,9 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         End of the last label that the trees learnt from: earlier where calibration has been fitted anew since.
     recalibrated_ : bool
         Whether it has.
+    doubts_ : tuple of str
+        What its training run found that the gate would hold it back for, in sentences; whoever is served its
+        probabilities is warned with them.
     joined_ : tuple
         Boosters of stages, and their trees as one; made when they are first asked.
     compiled_ : CompiledTrees, optional
@@ -92,6 +95,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     trained_until_: int
     grown_until_: int
     recalibrated_: bool
+    doubts_: tuple[str, ...] = ()
     joined_: tuple[list[lgb.Booster], lgb.Booster | None] = ([], None)
     compiled_: CompiledTrees | None = None
 

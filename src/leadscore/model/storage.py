@@ -86,6 +86,7 @@ def load_model(folder: Path, n_jobs: int = 1) -> FunnelModel:
     model.trained_until_ = description["trained_until"]
     model.grown_until_ = description["grown_until"]
     model.recalibrated_ = description["recalibrated"]
+    model.doubts_ = tuple(description.get("doubts", ()))
     model.stages_ = tuple(_stage(folder, place, each) for place, each in enumerate(description["stages"]))
     return model
 
@@ -135,6 +136,7 @@ def _described(model: FunnelModel) -> dict[str, Any]:
         "trained_until": model.trained_until_,
         "grown_until": model.grown_until_,
         "recalibrated": model.recalibrated_,
+        "doubts": list(model.doubts_),
         "stages": [
             {
                 "stage": name,

@@ -155,6 +155,12 @@ def warned(trained: Trained) -> tuple[Warned, ...]:
     found = trained.findings
     warnings = [_leak(leak) for leak in found.leaks]
     warnings += [Warned(_title(why.title), why.text) for why in trained.model.withheld()]
+    leaks = set(map(str, found.leaks))
+    warnings += [
+        Warned("The gate would hold this model back", f"{_title(doubt)}.")
+        for doubt in trained.model.doubts_
+        if doubt not in leaks
+    ]
     if found.never_closed is not None:
         title, _, text = str(found.never_closed).partition(": ")
         warnings.append(Warned(_title(title), f"{text}."))
