@@ -49,6 +49,7 @@ def report(
         learnt_from=tables.learnt_from(trained, history),
         outcomes=tables.outcomes(trained),
         stages=tables.stages(trained),
+        leaks=tables.leaks(trained.findings.leaks),
         baselines=tables.baselines(trained),
         drawing=charts,
         charts=[charts.charts(judged, place) for place in places],
