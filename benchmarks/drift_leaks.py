@@ -41,14 +41,14 @@ won = 60
 numbers = ["employees", "fit", "note", "demo_date"]
 categories = ["source"]
 [judging]
-cuts = 2
-mornings_every_days = 7
+cuts = 1
+mornings_every_days = 14
 resamples = 100
 [examples]
 mornings_every_days = 14
 [lightgbm]
 rounds = 60
-max_rounds = 120
+max_rounds = 60
 """
 SOURCES = ("website", "webinar", "referral")
 NOTE, DEMO = "note", "demo_date"
@@ -138,7 +138,7 @@ def tables(world: LeakWorld, n_leads: int, seed: int) -> dict[TableName, pa.Tabl
     return {"leads": pa.table(leads), "transitions": pa.concat_tables(moves), "touches": pa.concat_tables(touches)}
 
 
-def leaks(world: str, seed: int, n_jobs: int, n_leads: int = 3_000) -> dict[str, Any]:
+def leaks(world: str, seed: int, n_jobs: int, n_leads: int = 2_500) -> dict[str, Any]:
     """What the leak alarm says in a world: whether that is right, the sources named, and its sentences."""
     history = company(LEAKS[world][0], n_leads, seed)
     found = findings(history, backtest(history, default_cuts(history), n_jobs), n_jobs)
