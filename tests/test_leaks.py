@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from benchmarks.drift_leaks import DEMO, FUNNEL, LEAKS, NOTE, LeakWorld, company
@@ -15,8 +16,12 @@ from leadscore.features import catalogue, columns_of
 from leadscore.findings import findings
 from leadscore.leaks import ColumnSource, Leak, Suspect
 from leadscore.leaks import search as leak_search
+from leadscore.leaks.cell import Ordered
 from leadscore.leaks.leak import leaks_of
+from leadscore.leaks.search import Alone
 from leadscore.leaks.sources import own_columns, sources_of, without_touches
+from leadscore.metrics import WithinMornings
+from leadscore.metrics.judged import Outcomes
 
 if TYPE_CHECKING:
     from leadscore.findings import Findings
@@ -96,7 +101,11 @@ def test_a_leak_is_named_among_leads_that_nobody_closes() -> None:
     assert set(suspects(shown, "qualified", "lead")) == {NOTE, DEMO}
 
 
-def test_where_no_lead_is_ever_lost_touches_are_not_accused() -> None:
+def test_where_no_lead_is_ever_lost_touches_are_not_accused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Even if the model were too good, and not because of the clock.
+    monkeypatch.setattr(leak_search, "TOO_GOOD", 0.6)
+    monkeypatch.setattr(leak_search, "gives_most", lambda *_: False)
+
     shown = found(of(LeakWorld(given_up=1.0)))
 
     assert shown.never_closed is not None
@@ -105,14 +114,42 @@ def test_where_no_lead_is_ever_lost_touches_are_not_accused() -> None:
 
 def test_old_leads_that_are_not_found_to_be_never_closed_accuse_no_touches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("leadscore.findings.never_closed", lambda _: None)
+    settings = QUICK.replace("[lightgbm]\n", "[lightgbm]\nmin_outcome_leads = 20\n")
 
-    assert found(of(LeakWorld(given_up=0.8))).leaks == ()
+    assert found(company(LeakWorld(given_up=0.8), LEADS, 1, settings)).leaks == ()
 
 
 def test_an_honest_column_is_no_leak() -> None:
     shown = found(of(LEAKS["honest .80"][0]))
 
     assert shown.leaks == ()
+
+
+def ordered(value: float) -> Ordered:
+    """Of 1,000 leads that reached this share ranks above all of 1,000 others, and the rest below: its 99 % is .03."""
+    reached, zeros = np.repeat([1.0, 0.0], 1_000), np.zeros(2_000, np.int64)
+    score = np.where(reached == 1, np.where(np.arange(2_000) < 1_000 * value, 1.0, -1.0), 0.0)
+    known = Outcomes(np.arange(2_000), zeros, zeros, zeros, outcome=reached, probability=score, base=score)
+    return Ordered(WithinMornings.of(known, 40))
+
+
+@pytest.mark.parametrize(
+    ("alone", "whole", "own", "is_suspect"),
+    [
+        (0.95, 0.95, 0.6, True),
+        (0.90, 0.99, 0.6, True),
+        (0.88, 0.99, 0.6, False),
+        (0.86, 0.86, 0.6, False),
+        (0.95, 0.95, 0.95, False),
+        (0.95, 0.95, 0.947, False),
+        (0.95, 0.95, 0.90, True),
+    ],
+    ids=["too good", "most", "a part", "bound below .85", "as the clock", "not clearly better", "clearly better"],
+)
+def test_limits_of_suspicion(alone: float, whole: float, own: float, is_suspect: bool) -> None:  # noqa: FBT001
+    source = Alone(ColumnSource("a"), ordered(alone), known_of_reached=True, own=ordered(own))
+
+    assert source.is_suspect(ordered(whole)) == is_suspect
 
 
 def test_a_leaking_kind_of_touch_is_named_with_what_to_do() -> None:

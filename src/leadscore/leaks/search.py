@@ -61,7 +61,7 @@ def leaks(
 
 
 @dataclass(frozen=True)
-class _Alone:
+class Alone:
     """One source alone, by its values or by its missingness.
 
     Attributes
@@ -104,10 +104,10 @@ def _suspects(cell: Cell, pool: Executor) -> Iterator[Suspect]:
     """The sources that make the order of a cell too good, the strongest of what is left first."""
     whole, own = cell.by_model(), cell.by_own_columns()
 
-    def alone(source: ColumnSource) -> tuple[_Alone, _Alone]:
+    def alone(source: ColumnSource) -> tuple[Alone, Alone]:
         missing, of_reached = cell.by_missingness(source)
-        value = _Alone(source, cell.by_source(source), of_reached, own)
-        return _Alone(source, missing, of_reached, own, by_missingness=True), value
+        value = Alone(source, cell.by_source(source), of_reached, own)
+        return Alone(source, missing, of_reached, own, by_missingness=True), value
 
     left = dict(zip(cell.sources, pool.map(alone, cell.sources), strict=True))
     left_out: list[ColumnSource] = []
@@ -135,7 +135,7 @@ def _suspects(cell: Cell, pool: Executor) -> Iterator[Suspect]:
         whole = without
 
 
-def _of_source(missing: _Alone, value: _Alone, whole: Ordered) -> _Alone | None:
+def _of_source(missing: Alone, value: Alone, whole: Ordered) -> Alone | None:
     """What a source is suspected by: its missingness, if its values do not clearly add to it, or its values."""
     by_missingness, by_value = missing.is_suspect(whole), value.is_suspect(whole)
     if by_missingness and not (by_value and value.ordered.is_clearly_better_than(missing.ordered)):
