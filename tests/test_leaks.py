@@ -16,11 +16,10 @@ from leadscore.features import catalogue, columns_of
 from leadscore.findings import findings
 from leadscore.leaks import ColumnSource, Leak, Suspect
 from leadscore.leaks import search as leak_search
-from leadscore.leaks.cell import Ordered
+from leadscore.leaks.cell import Cells, Ordered
 from leadscore.leaks.leak import leaks_of
 from leadscore.leaks.search import Alone
 from leadscore.leaks.sources import own_columns, sources_of, without_touches
-from leadscore.metrics import WithinMornings
 from leadscore.metrics.judged import Outcomes
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ def ordered(value: float) -> Ordered:
     reached, zeros = np.repeat([1.0, 0.0], 1_000), np.zeros(2_000, np.int64)
     score = np.where(reached == 1, np.where(np.arange(2_000) < 1_000 * value, 1.0, -1.0), 0.0)
     known = Outcomes(np.arange(2_000), zeros, zeros, zeros, outcome=reached, probability=score, base=score)
-    return Ordered(WithinMornings.of(known, 40))
+    return Ordered(known, 40)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +146,7 @@ def ordered(value: float) -> Ordered:
     ids=["too good", "most", "a part", "bound below .85", "as the clock", "not clearly better", "clearly better"],
 )
 def test_limits_of_suspicion(alone: float, whole: float, own: float, is_suspect: bool) -> None:  # noqa: FBT001
-    source = Alone(ColumnSource("a"), ordered(alone), known_of_reached=True, own=ordered(own))
+    source = Alone(ColumnSource("a"), ordered(alone), known_of_reached=True, own=lambda: ordered(own))
 
     assert source.is_suspect(ordered(whole)) == is_suspect
 
@@ -180,7 +179,7 @@ def test_the_same_history_gives_the_same_leaks(planted: Findings) -> None:
 
 def test_pairs_of_stages_with_a_credible_order_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at: list[tuple[int, int]] = []
-    monkeypatch.setattr(leak_search, "cell_of", lambda _history, _past, *pair: looked_at.append(pair[:2]))
+    monkeypatch.setattr(Cells, "cell", lambda _self, *pair: looked_at.append(pair))
     history = of(LeakWorld())
     past = backtest(history, default_cuts(history)[:1], n_jobs=1)
     shown = findings(history, past, n_jobs=1)

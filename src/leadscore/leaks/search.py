@@ -12,13 +12,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from leadscore.backtest import side_by_side
-from leadscore.leaks.cell import cell_of
+from leadscore.leaks.cell import Cells
 from leadscore.leaks.leak import Suspect, leaks_of
 from leadscore.metrics import ALL, ORDER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from concurrent.futures import Executor
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
 
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 # Real funnels stand at .58 to .87. A model that orders worse than the first is not looked at; a source that alone
 # orders better than the second is suspected; a model better than the third knows the outcome, whatever it comes from.
 LOOKED_AT, SUSPECT, TOO_GOOD = 0.8, 0.85, 0.95
+# How far the AUC over all mornings may lie from the order within them: what is worse by so much is not looked at.
+ABOUT = 0.1
 # Part of (order - .5) of everything together that a source gives alone.
 SHARE = 0.8
 MOST_ROUNDS = 10
@@ -48,16 +49,21 @@ def leaks(
         `leadscore.metrics.figures` of what was judged. A pair of stages whose order in it is at most `LOOKED_AT` costs
         nothing.
     closed : NeverClosed, optional
-        Leads that nobody closed: they are left out, see `cell_of`.
+        Leads that nobody closed: they are left out, see `Cells.cell`.
     """
-    looked_at = figures[(figures["current"] != ALL) & (figures[ORDER] > LOOKED_AT)]
-    stages, found = history.funnel.stages, {}
+    rows = figures[(figures["current"] != ALL) & (figures[ORDER] > LOOKED_AT)]
+    looked_at, stages = list(zip(rows["stage"], rows["current"], strict=True)), history.funnel.stages
+    if not looked_at:
+        return ()
+    cells = Cells.of(history, past, closed)
+
+    def suspects(pair: tuple[str, str]) -> tuple[Suspect, ...]:
+        cell = cells.cell(stages.index(pair[0]) - 1, stages.index(pair[1]))
+        return () if cell is None else tuple(_suspects(cell))
+
     with side_by_side(n_jobs) as pool:
-        for stage, current in zip(looked_at["stage"], looked_at["current"], strict=True):
-            cell = cell_of(history, past, stages.index(stage) - 1, stages.index(current), closed)
-            if cell is not None and (suspects := tuple(_suspects(cell, pool))):
-                found[stage, current] = suspects
-    return leaks_of(found, history.funnel)
+        found = dict(zip(looked_at, pool.map(suspects, looked_at), strict=True))
+    return leaks_of({pair: named for pair, named in found.items() if named}, history.funnel)
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,8 @@ class Alone:
         How well it orders the leads.
     known_of_reached : bool
         As of a `Suspect`.
-    own : Ordered
-        How well the clock and the stages do.
+    own : callable
+        How well the clock and the stages do, when that is asked.
     by_missingness : bool
         As of a `Suspect`.
     """
@@ -81,18 +87,20 @@ class Alone:
     source: ColumnSource
     ordered: Ordered
     known_of_reached: bool
-    own: Ordered
+    own: Callable[[], Ordered]
     by_missingness: bool = False
 
     @cached_property
     def is_too_good(self) -> bool:
         """Whether it orders too well, and clearly better than the clock and the stages."""
         ordered = self.ordered
-        return ordered.value > SUSPECT and ordered.least > SUSPECT and ordered.is_clearly_better_than(self.own)
+        return ordered.value > SUSPECT and ordered.least > SUSPECT and ordered.is_clearly_better_than(self.own())
 
     def is_suspect(self, whole: Ordered) -> bool:
         """Whether it is too good, and gives nearly all of the order that everything together gives."""
-        return gives_most(self.ordered, whole) and self.is_too_good
+        return (
+            self.ordered.over_all_mornings > LOOKED_AT - ABOUT and gives_most(self.ordered, whole) and self.is_too_good
+        )
 
 
 def gives_most(part: Ordered, whole: Ordered) -> bool:
@@ -100,23 +108,19 @@ def gives_most(part: Ordered, whole: Ordered) -> bool:
     return part.value - 0.5 >= SHARE * (whole.value - 0.5)
 
 
-def _suspects(cell: Cell, pool: Executor) -> Iterator[Suspect]:
+def _suspects(cell: Cell) -> Iterator[Suspect]:
     """The sources that make the order of a cell too good, the strongest of what is left first."""
-    whole, own = cell.by_model(), cell.by_own_columns()
-
-    def alone(source: ColumnSource) -> tuple[Alone, Alone]:
-        missing, of_reached = cell.by_missingness(source)
-        value = Alone(source, cell.by_source(source), of_reached, own)
-        return Alone(source, missing, of_reached, own, by_missingness=True), value
-
-    left = dict(zip(cell.sources, pool.map(alone, cell.sources), strict=True))
+    whole = cell.by_model
+    if whole.value <= LOOKED_AT:
+        return
+    left = {source: _alone(cell, source) for source in cell.sources}
     left_out: list[ColumnSource] = []
     while left and len(left_out) < MOST_ROUNDS:
         suspects = [found for pair in left.values() if (found := _of_source(*pair, whole)) is not None]
         explains = bool(suspects)
         if not explains:
             is_too_good = whole.value > TOO_GOOD and whole.least > TOO_GOOD
-            if not cell.all_sources or not is_too_good or gives_most(own, whole):
+            if not cell.all_sources or not is_too_good or gives_most(cell.by_own_columns, whole):
                 return
             suspects = [value for _, value in left.values()]
         strongest = max(suspects, key=lambda each: each.ordered.value)
@@ -133,6 +137,13 @@ def _suspects(cell: Cell, pool: Executor) -> Iterator[Suspect]:
             explains=explains,
         )
         whole = without
+
+
+def _alone(cell: Cell, source: ColumnSource) -> tuple[Alone, Alone]:
+    """A source by its missingness, and by its values."""
+    missing, of_reached = cell.by_missingness(source)
+    value = Alone(source, cell.by_source(source), of_reached, lambda: cell.by_own_columns)
+    return Alone(source, missing, of_reached, value.own, by_missingness=True), value
 
 
 def _of_source(missing: Alone, value: Alone, whole: Ordered) -> Alone | None:
