@@ -14,6 +14,7 @@ from leadscore.backtest import backtest, default_cuts
 from leadscore.config import parse_funnel
 from leadscore.features import catalogue, columns_of
 from leadscore.findings import findings
+from leadscore.funnel import never_closed
 from leadscore.leaks import ColumnSource, Leak, Suspect
 from leadscore.leaks import search as leak_search
 from leadscore.leaks.cell import Cells, Ordered
@@ -109,6 +110,39 @@ def test_where_no_lead_is_ever_lost_touches_are_not_accused(monkeypatch: pytest.
 
     assert shown.never_closed is not None
     assert shown.leaks == ()
+
+
+@pytest.mark.parametrize(("given_up", "with_touches"), [(0.3, True), (1.0, False)], ids=["some lost", "none lost"])
+def test_what_is_searched_where_leads_are_not_closed(given_up: float, with_touches: bool) -> None:  # noqa: FBT001
+    history = of(LeakWorld(given_up=given_up))
+    closed = never_closed(history)
+    past = backtest(history, default_cuts(history)[:1], n_jobs=1)
+
+    cell = Cells.of(history, past, closed).cell(0, 0)
+
+    assert cell is not None
+    assert closed is not None
+    assert cell.all_sources == with_touches
+    assert any(source.is_touch for source in cell.sources) == with_touches
+    for each in (cell.judged, cell.learnt):
+        at_the_end = history.at(each.lead, np.full(len(each), history.known_until)).steps
+        given_up_leads = (at_the_end.stage < 2) & (at_the_end.days_in_stage > closed.days)
+        too_late = history.at(each.lead, each.as_of).steps.days_in_stage > closed.days
+        assert not (given_up_leads if with_touches else too_late).any()
+
+
+@pytest.mark.parametrize("most", [10_000, 500, 300])
+def test_more_examples_are_thinned_by_morning(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    history = of(LeakWorld())
+    past = backtest(history, default_cuts(history)[:1], n_jobs=1)
+    whole = past.judged.reaching(0, 0)
+    monkeypatch.setattr("leadscore.leaks.cell.MOST_EXAMPLES", most)
+
+    cell = Cells.of(history, past, None).cell(0, 0)
+
+    assert cell is not None
+    assert set(cell.judged.as_of.tolist()) == set(np.unique(whole.as_of)[:: -(-len(whole) // most)].tolist())
+    assert len(cell.learnt) <= most
 
 
 def test_old_leads_that_are_not_found_to_be_never_closed_accuse_no_touches(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 # Real funnels stand at .58 to .87. A model that orders worse than the first is not looked at; a source that alone
 # orders better than the second is suspected; a model better than the third knows the outcome, whatever it comes from.
 LOOKED_AT, SUSPECT, TOO_GOOD = 0.8, 0.85, 0.95
-# How far the AUC over all mornings may lie from the order within them: what is worse by so much is not looked at.
-ABOUT = 0.1
+# A source whose AUC over all mornings, which costs little, is at most this has no order within them above `SUSPECT`.
+SCREENED = 0.7
 # Part of (order - .5) of everything together that a source gives alone.
 SHARE = 0.8
 MOST_ROUNDS = 10
@@ -98,9 +98,7 @@ class Alone:
 
     def is_suspect(self, whole: Ordered) -> bool:
         """Whether it is too good, and gives nearly all of the order that everything together gives."""
-        return (
-            self.ordered.over_all_mornings > LOOKED_AT - ABOUT and gives_most(self.ordered, whole) and self.is_too_good
-        )
+        return self.ordered.over_all_mornings > SCREENED and gives_most(self.ordered, whole) and self.is_too_good
 
 
 def gives_most(part: Ordered, whole: Ordered) -> bool:
