@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from leadscore.leaks.leak import Leak
     from leadscore.leaks.sources import ColumnSource
 
-# Real funnels stand at .58 to .87. A model that orders worse than the first is not looked at; a source that alone
-# orders better than the second is suspected; a model better than the third knows the outcome, whatever it comes from.
-LOOKED_AT, SUSPECT, TOO_GOOD = 0.8, 0.85, 0.95
+# Real funnels stand at .58 to .87. A source that alone orders better than the first is suspected, so where the model
+# does not, nothing is searched; a model better than the second knows the outcome, whatever it comes from.
+SUSPECT, TOO_GOOD = 0.85, 0.95
 # A source whose AUC over all mornings, which costs little, is at most this has no order within them above `SUSPECT`.
 SCREENED = 0.7
 # Part of (order - .5) of everything together that a source gives alone.
@@ -46,12 +46,12 @@ def leaks(
     Parameters
     ----------
     figures : DataFrame
-        `leadscore.metrics.figures` of what was judged. A pair of stages whose order in it is at most `LOOKED_AT` costs
+        `leadscore.metrics.figures` of what was judged. A pair of stages whose order in it is at most `SUSPECT` costs
         nothing.
     closed : NeverClosed, optional
         Leads that nobody closed: they are left out, see `Cells.cell`.
     """
-    rows = figures[(figures["current"] != ALL) & (figures[ORDER] > LOOKED_AT)]
+    rows = figures[(figures["current"] != ALL) & (figures[ORDER] > SUSPECT)]
     looked_at, stages = list(zip(rows["stage"], rows["current"], strict=True)), history.funnel.stages
     if not looked_at:
         return ()
@@ -109,7 +109,7 @@ def gives_most(part: Ordered, whole: Ordered) -> bool:
 def _suspects(cell: Cell) -> Iterator[Suspect]:
     """The sources that make the order of a cell too good, the strongest of what is left first."""
     whole = cell.by_model
-    if whole.value <= LOOKED_AT:
+    if whole.value <= SUSPECT:
         return
     left = {source: _alone(cell, source) for source in cell.sources}
     left_out: list[ColumnSource] = []
