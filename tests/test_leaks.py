@@ -12,7 +12,7 @@ from benchmarks.drift_leaks import DEMO, FUNNEL, LEAKS, NOTE, LeakWorld, company
 from leadscore import leaks as leaks_package
 from leadscore.backtest import backtest, default_cuts
 from leadscore.config import parse_funnel
-from leadscore.features import catalogue, columns_of
+from leadscore.features import Column, catalogue, columns_of
 from leadscore.findings import findings
 from leadscore.funnel import never_closed
 from leadscore.leaks import ColumnSource, Leak, Suspect
@@ -20,7 +20,7 @@ from leadscore.leaks import search as leak_search
 from leadscore.leaks.cell import Cells, Ordered
 from leadscore.leaks.leak import leaks_of
 from leadscore.leaks.search import Alone
-from leadscore.leaks.sources import own_columns, sources_of, without_touches
+from leadscore.leaks.sources import is_known, own_columns, sources_of, without_touches
 from leadscore.metrics.judged import Outcomes
 
 if TYPE_CHECKING:
@@ -242,6 +242,26 @@ def test_columns_belong_to_sources() -> None:
         {column.name for column in columns} - own - {columns[each].name for found in sources.values() for each in found}
     )
     assert {"touch_7d", "last_kind", "last_by", "value_all", "inbound_7d", "gap_mean"} <= rest
+
+
+def test_what_is_known_of_a_source() -> None:
+    names = ("a", "__other__", "__missing__")
+    columns = (
+        Column("size", "as in the source", "", "attribute size"),
+        Column("size_roundness", "divisors", "", "attribute size"),
+        Column("plan", "category", "", "attribute plan", names),
+        Column("call_7d", "touches", "", "touches of kind call"),
+        Column("call_all", "touches", "", "touches of kind call"),
+    )
+    X = np.array([[5, 1, 0, 0, 2], [np.nan, np.nan, 2, 0, 0], [0, 8, 1, 1, 1]], np.float32)
+
+    known = {str(source): is_known(source, columns, at, X).tolist() for source, at in sources_of(columns).items()}
+
+    assert known == {
+        "size": [True, False, True],
+        "plan": [True, False, True],
+        "touches of kind call": [True, False, True],
+    }
 
 
 def test_touches_of_a_kind_are_taken_out_of_every_column() -> None:
