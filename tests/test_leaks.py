@@ -103,6 +103,7 @@ def test_a_leak_is_named_among_leads_that_nobody_closes() -> None:
 
 def test_where_no_lead_is_ever_lost_touches_are_not_accused(monkeypatch: pytest.MonkeyPatch) -> None:
     # Even if the model were too good, and not because of the clock.
+    monkeypatch.setattr(leak_search, "SUSPECT", 0.5)
     monkeypatch.setattr(leak_search, "TOO_GOOD", 0.6)
     monkeypatch.setattr(leak_search, "gives_most", lambda *_: False)
 
