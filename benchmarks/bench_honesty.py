@@ -37,7 +37,7 @@ def right(seed: int, n_jobs: int) -> dict[str, bool]:
             nothing = found(Path(folder) / "nothing", seed, n_jobs)
     return {
         "clean": not clean.warnings,
-        "leak": LEAK in {each.column for each in leaking.leaks},
+        "leak": LEAK in {each.source.name for leak in leaking.leaks for each in leak.suspects},
         "no_signal": set(nothing.no_signal) == set(nothing.figures["stage"]),
     }
 

@@ -18,9 +18,9 @@ import pytest
 
 from leadscore.config import Source, read_funnel
 from leadscore.features import Column
-from leadscore.findings import Leak
 from leadscore.funnel import NeverClosed
 from leadscore.history import DAY, History, read_history
+from leadscore.leaks import ColumnSource, Leak, Suspect
 from leadscore.metrics import ALL, Interval, figures, loss_difference
 from leadscore.report import report
 from leadscore.report.charts import BOTTOM, LEFT, RIGHT, TOP, charts
@@ -52,6 +52,21 @@ pytestmark = pytest.mark.integration
 SECTIONS = ("first", "learnt", "pairs", "figures", "charts", "drivers", "segments", "details", "again")
 HOSTILE = '<i a="1">&\'{{ 7 * 7 }}</i>'
 CLOSED_BY_THEMSELVES = {"meta", "link", "img", "path", "circle", "polyline", "br"}
+LEAK = Leak(
+    "won",
+    "sql",
+    (
+        Suspect(
+            source=ColumnSource("amount"),
+            by_missingness=True,
+            known_of_reached=True,
+            alone=0.96,
+            before=0.97,
+            without=0.62,
+        ),
+    ),
+    ('set known_late = ["amount"] under [attributes] of funnel.toml',),
+)
 STAGES = ["lead", "mql", "sal", "sql", "opportunity", "won"]
 
 
@@ -184,8 +199,7 @@ def test_what_is_not_served_is_not_praised(trained: Trained, history: History) -
 
 
 def test_warnings_come_before_everything_else(trained: Trained, history: History) -> None:
-    leak = Leak("won", "sql", 0.97, "amount", 0.98)
-    doubtful = with_findings(sure(trained), leaks=(leak,), never_closed=NeverClosed(90, 703, 946, 714, 11))
+    doubtful = with_findings(sure(trained), leaks=(LEAK,), never_closed=NeverClosed(90, 703, 946, 714, 11))
     model = serving_base_rates(doubtful.model, ("sal",))
     first, *others = model.stages_
     model.stages_ = (replace(first, booster=None, n_reached=12), *others)
@@ -193,7 +207,10 @@ def test_warnings_come_before_everything_else(trained: Trained, history: History
     html = report(replace(doubtful, model=model), history, "small")
     before = read_aloud(html[: html.index('<section id="first">')])
 
-    assert "Leak? won from sql. " in before
+    assert (
+        "Leak? won from sql. Order .97 on later mornings; .62 without amount (missing for those that did not" in before
+    )
+    assert 'set known_late = ["amount"] under [attributes] of funnel.toml; then train again.' in before
     assert "No signal: sal. " in before
     assert "Too few outcomes: mql. 12 leads are known to have reached mql" in before
     assert "Leads are not closed. 703 of 946 open leads have been in their stage for more than 90 days" in before
@@ -204,13 +221,15 @@ def test_without_a_warning_there_is_no_box(trained: Trained, history: History) -
     assert "<aside" not in report(sure(trained), history, "small")
 
 
-def test_a_leak_names_no_share_that_is_none(trained: Trained, history: History) -> None:
-    said = read_aloud(
-        report(with_findings(sure(trained), leaks=(Leak("won", "sql", 0.97, "amount", 0.0),)), history, "small")
-    )
+def test_each_source_of_a_leak_has_a_row_with_what_to_do(trained: Trained, history: History) -> None:
+    html = report(with_findings(sure(trained), leaks=(LEAK,)), history, "small")
 
-    assert "by no column alone; the trees gain most from amount" in said
-    assert "0.0" not in said[: said.index("Of the leads contacted")]
+    assert tuple(re.findall(r'<section id="(\w+)">', html)) == ("first", "leaks", *SECTIONS[1:])
+    row = (
+        "won from sql amount missing for those that did not reach won "
+        'set known_late = ["amount"] under [attributes] of funnel.toml 0.960 0.970 0.620'
+    )
+    assert row in read_aloud(html)
 
 
 def test_log_and_report_give_one_reason_for_base_rates(trained: Trained, history: History) -> None:
@@ -485,8 +504,7 @@ def test_what_the_gate_would_hold_back_is_a_doubt(trained: Trained, history: His
     chance = replace(found, overall=found.overall | {"order": 0.51, "order_least": 0.49})
     assert doubts(model, chance, ()) == ("on later mornings it orders leads no better than chance (order 0.510)",)
     assert doubts(serving_base_rates(model, STAGES[1:]), chance, ()) == ()
-    leak = Leak("won", "sql", 0.97, "amount", 0.98)
-    assert doubts(model, replace(chance, leaks=(leak,)), ())[0] == str(leak)
+    assert doubts(model, replace(chance, leaks=(LEAK,)), ())[0] == str(LEAK)
     bound = copy(model)
     bound.stages_ = (replace(model.stages_[0], slope=float(np.exp(-3))), *model.stages_[1:])
     assert any("mql stands at its bound" in each for each in doubts(bound, found, ()))

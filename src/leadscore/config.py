@@ -212,13 +212,39 @@ class Owners(Section):
 
 
 class Attributes(Section):
-    """Columns of ``leads`` that are fixed when the lead is created.
+    """Columns of ``leads`` that are fixed when the lead is created, or attributes in the dated rows of ``changes``.
 
     What sales fill in later is the future of the lead: it belongs in the dated rows of ``changes``.
+
+    Attributes
+    ----------
+    numbers, categories : tuple of str
+        The attributes that are read.
+    known_late : tuple of str
+        Those of them that are filled in after the outcome, or may be. They are read and stored, and no feature is made
+        of them.
     """
 
     numbers: Names = ()
     categories: Names = ()
+    known_late: Names = ()
+
+    @model_validator(mode="after")
+    def _declared(self) -> Self:
+        if unknown := [name for name in self.known_late if name not in (*self.numbers, *self.categories)]:
+            raise ValueError(
+                f"known_late names attributes that are neither in numbers nor in categories of this section: "
+                f"{', '.join(unknown)}"
+            )
+        return self
+
+    @property
+    def known_in_time(self) -> Attributes:
+        """The attributes that features are made of: all but those of ``known_late``."""
+        numbers, categories = (
+            tuple(name for name in names if name not in self.known_late) for names in (self.numbers, self.categories)
+        )
+        return Attributes(numbers=numbers, categories=categories)
 
 
 class Table(Section):
@@ -461,6 +487,11 @@ class Funnel(Section):
     def horizons(self) -> tuple[int, ...]:
         """Horizon of each of ``later_stages``, in days."""
         return tuple(self.horizon_days[stage] for stage in self.later_stages)
+
+    @property
+    def known_late(self) -> frozenset[str]:
+        """The attributes that no feature is made of."""
+        return frozenset((*self.attributes.known_late, *self.changes.known_late))
 
     @property
     def lost_code(self) -> int:

@@ -57,7 +57,7 @@ class Examples:
         first = np.append(True, self.lead[1:] != self.lead[:-1])[: len(self)]
         return np.where(first, first_weight, 1.0)
 
-    def of(self, kept: Bools) -> Examples:
+    def of(self, kept: Bools | Int64s) -> Examples:
         """The examples that are kept."""
         return Examples(self.lead[kept], self.as_of[kept], self.on_morning[kept])
 

@@ -135,8 +135,9 @@ class NeverClosed:
         return (
             f"leads are not closed: {self.n_leads:,} of {self.n_open:,} open leads have been in their stage for more "
             f"than {self.days} days; of {self.n_ever:,} leads that ever were, {moved} moved afterwards. They "
-            "make figures look good, because it is easy to tell that they will not move. If they are lost, set "
-            f"lost_after_days = {self.days} under [funnel] in funnel.toml and train again"
+            "make figures look good, because it is easy to tell that they will not move; the search for leaks leaves "
+            f"them out. If they are lost, set lost_after_days = {self.days} under [funnel] in funnel.toml and train "
+            "again"
         )
 
 

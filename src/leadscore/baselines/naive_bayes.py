@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 class NaiveBayes(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
     """How likely each lead is to be won some day, by the stages and categories of leads that are closed.
 
-    Fields are all attributes that are categories; numbers are not used. There are no teams: an owner is a person,
-    of whom a team has several, and so is a field like the others. Probabilities state no horizon.
+    Fields are all attributes that are categories, but for those known late; numbers are not used. There are no teams:
+    an owner is a person, of whom a team has several, and so is a field like the others. Probabilities state no horizon.
 
     Attributes
     ----------
@@ -64,7 +64,8 @@ class NaiveBayes(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no 
             raise TrainingError("no lead is won or lost at the cut; choose a later cut, or record how leads end")
         self.n_won_, self.n_lost_ = int(won.sum()), int((~won).sum())
         log.info("learning from %d leads won and %d lost", self.n_won_, self.n_lost_)
-        self.names_ = history.vocabulary.categories
+        late = history.funnel.known_late
+        self.names_ = {name: names for name, names in history.vocabulary.categories.items() if name not in late}
         self.log_odds_ = learn(self._values(closed, stage), won, len(history.funnel.stages))
         return self
 

@@ -30,6 +30,8 @@ ROUND = np.array((5.0, 10, 50, 100, 500, 1_000, 5_000, 10_000))[:, None]
 # Topics: what a column is about, beside the attributes and the kinds of touch.
 STAGE, TIME_IN_STAGE, STEPS_BACK, ALL_TOUCHES = "stage", "time in stage", "steps back", "touches"
 VALUE, LAST_KIND, LAST_AGENT, CALENDAR = "value of touches", "last touch", "last agent", "calendar"
+# What the topic of an attribute and of a kind of touch begins with; its name follows.
+ATTRIBUTE, KIND = "attribute ", "touches of kind "
 
 
 def catalogue(funnel: Funnel, vocabulary: Vocabulary) -> tuple[Feature, ...]:
@@ -58,17 +60,17 @@ def catalogue(funnel: Funnel, vocabulary: Vocabulary) -> tuple[Feature, ...]:
 
 def _attributes(funnel: Funnel, vocabulary: Vocabulary) -> Iterator[Feature]:
     for declared, when in (
-        (funnel.attributes, "when the lead was created"),
-        (funnel.changes, "as last known"),
+        (funnel.attributes.known_in_time, "when the lead was created"),
+        (funnel.changes.known_in_time, "as last known"),
     ):
         for name in declared.numbers:
-            topic = f"attribute {name}"
+            topic = f"{ATTRIBUTE}{name}"
             column = Column(name, "as in the source", f"{name} {when}; NaN where missing", topic)
             yield Feature((column,), partial(_number, name=name))
             meaning = f"how round {name} is: how many of 5, 10, 50, ... 10,000 divide it; NaN where missing"
             yield Feature((Column(f"{name}_roundness", "divisors", meaning, topic),), partial(_roundness, name=name))
         for name in declared.categories:
-            column = Column(name, "category", f"{name} {when}", f"attribute {name}", vocabulary.categories[name])
+            column = Column(name, "category", f"{name} {when}", f"{ATTRIBUTE}{name}", vocabulary.categories[name])
             yield Feature((column,), partial(_category, name=name))
 
 
@@ -168,7 +170,7 @@ def _what(name: str) -> str:
         return ALL_TOUCHES
     if name == OTHER:
         return "touches of rarer kinds"
-    return f"{name} touches" if name in DIRECTIONS else f"touches of kind {name}"
+    return f"{name} touches" if name in DIRECTIONS else f"{KIND}{name}"
 
 
 def _rhythm(windows: tuple[int, ...]) -> Iterator[Feature]:

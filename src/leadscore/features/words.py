@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def fit_vocabulary(snapshot: Snapshot, min_leads: int) -> Vocabulary:
     """The names that at least ``min_leads`` leads had by the last ``as_of`` of each in ``snapshot``.
 
-    Read through the snapshot, so that no name comes from the future of the examples that are learnt from.
+    Read through the snapshot, so that no name comes from the future of the examples that are learnt from. Categories
+    that are known late are left out: their values are of no feature.
     """
     last, before = snapshot[_last_of_lead(snapshot)], snapshot.vocabulary
     has_kind = np.zeros(len(before.kinds), np.int64)
@@ -32,6 +33,7 @@ def fit_vocabulary(snapshot: Snapshot, min_leads: int) -> Vocabulary:
         categories={
             name: _names(names, snapshot, partial(Snapshot.category, name=name), min_leads)
             for name, names in before.categories.items()
+            if name not in snapshot.funnel.known_late
         },
     )
 

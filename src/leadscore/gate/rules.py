@@ -156,7 +156,7 @@ def segments(history: History, judged: Judged) -> Iterator[tuple[str, Bools]]:
     for code, name in enumerate(judged.funnel.stages[:-1]):
         yield f"stage {name}", judged.stage == code
     snapshot = history.at(judged.lead, judged.as_of)
-    declared = (*judged.funnel.attributes.categories, *judged.funnel.changes.categories)
+    declared = (*judged.funnel.attributes.known_in_time.categories, *judged.funnel.changes.known_in_time.categories)
     for category in declared:
         codes = snapshot.category(category)
         for code, name in enumerate(history.vocabulary.categories[category]):

@@ -139,7 +139,10 @@ class History:
         return Snapshot(leads, moments, self)
 
     def coded(self, vocabulary: Vocabulary) -> History:
-        """The same history under another vocabulary, such as the one that a model was trained with."""
+        """The same history under another vocabulary, such as the one that a model was trained with.
+
+        A category that is not in it, because it is known late, is left out.
+        """
         old, touches = self.vocabulary, self.touches
         by = None if touches.by is None else recode(touches.by, old.agents, vocabulary.agents, np.int32)
         kind = recode(touches.kind, old.kinds, vocabulary.kinds, np.int16)
@@ -151,6 +154,7 @@ class History:
             categories={
                 name: recode(codes, old.categories[name], names[name], np.int32)
                 for name, codes in self.categories.items()
+                if name in names
             },
             changes=self.changes
             | {

@@ -114,3 +114,7 @@ class Outcomes:
 
     def __len__(self) -> int:
         return len(self.lead)
+
+    def of(self, rows: Bools) -> Outcomes:
+        """Some of the outcomes."""
+        return Outcomes(*(getattr(self, each.name)[rows] for each in fields(self)))

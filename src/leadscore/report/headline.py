@@ -15,7 +15,6 @@ from leadscore.report.figures import over_all
 from leadscore.report.words import between, counted, day, figure, listed, of_100, percent
 
 if TYPE_CHECKING:
-    from leadscore.findings import Leak
     from leadscore.history import History
     from leadscore.metrics import Interval
     from leadscore.peers import Peer
@@ -153,7 +152,7 @@ def handoff_place(trained: Trained) -> int:
 def warned(trained: Trained) -> tuple[Warned, ...]:
     """What whoever is about to trust the model must know first."""
     found = trained.findings
-    warnings = [_leak(leak) for leak in found.leaks]
+    warnings = [Warned(f"Leak? {leak.stage} from {leak.current}", _sentence(leak.text)) for leak in found.leaks]
     warnings += [Warned(_title(why.title), why.text) for why in trained.model.withheld()]
     leaks = set(map(str, found.leaks))
     warnings += [
@@ -171,12 +170,8 @@ def _title(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _leak(leak: Leak) -> Warned:
-    return Warned(
-        f"Leak? {leak.stage} from {leak.current}",
-        f"The outcome is predicted too well to be true (AUC {leak.auc:.3f}), {leak.source}. Check that it is known at "
-        "the time, and not filled in afterwards.",
-    )
+def _sentence(text: str) -> str:
+    return f"{_title(text)}."
 
 
 def _without(peers: list[Peer]) -> str:

@@ -50,6 +50,7 @@ def report(
         outcomes=tables.outcomes(trained),
         pairs=tables.pairs(trained),
         stages=tables.stages(trained),
+        leaks=tables.leaks(trained.findings.leaks),
         baselines=tables.baselines(trained),
         drawing=charts,
         charts=[charts.charts(judged, place) for place in places],

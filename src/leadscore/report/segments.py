@@ -60,7 +60,7 @@ def _named(history: History, judged: Judged) -> Iterator[tuple[str, str, Bools]]
     """What the leads are split by, the part, and its rows."""
     funnel, names = judged.funnel, history.vocabulary.categories
     groups = [CURRENT] * (len(funnel.stages) - 1)
-    for category in (*funnel.attributes.categories, *funnel.changes.categories):
+    for category in (*funnel.attributes.known_in_time.categories, *funnel.changes.known_in_time.categories):
         groups += [category] * len(names[category])
     for by, (segment, rows) in zip(groups, segments_of(history, judged), strict=True):
         before = "stage " if by == CURRENT else f"{by} "

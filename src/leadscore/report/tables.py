@@ -19,10 +19,11 @@ from leadscore.report.headline import IN_ORDER
 from leadscore.report.words import Cell, cell, counted, decimal, figure, minute, nats, percent, points, times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from leadscore.config import Funnel
     from leadscore.history import History
+    from leadscore.leaks import Leak
     from leadscore.model.stage import Mix
     from leadscore.training import Trained
 
@@ -126,6 +127,33 @@ def stages_by_current(trained: Trained) -> Table:
 def _figures(row: Mapping[str, Any]) -> tuple[Cell, ...]:
     counts = (Cell(counted(row["n"])), Cell(counted(row["leads"])))
     return (*counts, *(cell(figure(row, name), written) for name, _, written in FIGURES))
+
+
+def leaks(found: Sequence[Leak]) -> Table:
+    """The sources that seem to know an outcome beforehand, in the order in which they were left out."""
+    rows = [
+        (
+            Cell(f"{leak.stage} from {leak.current}"),
+            Cell(str(each.source)),
+            Cell(each.how(leak.stage)),
+            Cell(remedy),
+            Cell(decimal(each.alone)),
+            Cell(decimal(each.before)),
+            Cell(decimal(each.without)),
+        )
+        for leak in found
+        for each, remedy in zip(leak.suspects, leak.remedies, strict=True)
+    ]
+    headings = (
+        "To reach",
+        "Source",
+        "Known by",
+        "If it is filled in afterwards",
+        "Order by it alone",
+        "With",
+        "Without",
+    )
+    return Table(headings, tuple(rows), n_names=4)
 
 
 def baselines(trained: Trained) -> Table:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from leadscore.explain.wording import COUNTED, SINCE, noun_of
 from leadscore.features.catalogue import (
     ALL_TOUCHES,
+    ATTRIBUTE,
     CALENDAR,
+    KIND,
     LAST_AGENT,
     LAST_KIND,
     STAGE,
@@ -37,7 +39,6 @@ MONTHS = (
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
-KIND = "touches of kind "
 TOPICS = {
     STAGE: "the current stage",
     TIME_IN_STAGE: "time in the stages and since creation",
@@ -141,7 +142,7 @@ def topic_in_words(topic: str) -> str:
     """What the columns of a topic are about."""
     if topic.startswith(KIND):
         return noun_of(topic.removeprefix(KIND)).many
-    return TOPICS.get(topic, topic.removeprefix("attribute ").replace("_", " "))
+    return TOPICS.get(topic, topic.removeprefix(ATTRIBUTE).replace("_", " "))
 
 
 def column_in_words(column: Column) -> str:
