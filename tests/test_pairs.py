@@ -157,6 +157,9 @@ def test_trees_that_are_far_too_sure_are_served_with_less_of_a_slope(quiet: Hist
     assert pairs[QUALIFIED][FROM_LEAD].slope == pytest.approx(0.25, abs=0.1)
     assert judged_pairs(past, figures(past.judged, 200))[QUALIFIED][FROM_LEAD].slope == 1
     known = ~np.isnan(past.judged.outcome)
+    rows = past.judged.stage == FROM_LEAD
+    served_so, came = as_served(sure, pairs).judged.probability[rows, QUALIFIED], past.judged.outcome[rows, QUALIFIED]
+    assert np.nanmean(served_so) == pytest.approx(np.nanmean(came), abs=0.005)
     served = as_served(sure, pairs).judged.probability[known]
     assert_array_equal(np.argsort(served[:2_000]), np.argsort(sure.judged.probability[known][:2_000]))
 
@@ -200,7 +203,7 @@ def test_corrections_move_log_odds_and_reasons_still_add_up(
 ) -> None:
     everyone = open_leads(quiet, quiet.known_until)
     rows = everyone.steps.stage == FROM_QUALIFIED
-    pair = Pair(LEVEL_CORRECTED, slope=0.5, offset=0.7, said=0.1, came=0.2)
+    pair = Pair(LEVEL_CORRECTED, slope=0.5, intercept=0.4, level=0.3, said=0.1, came=0.2)
     served = quiet_model.serving([[Pair(RANKS)], [Pair(RANKS), pair]])
 
     ours = served.predict_proba(everyone)
@@ -221,7 +224,7 @@ def test_corrections_move_log_odds_and_reasons_still_add_up(
 def test_a_base_rate_is_put_right_too(quiet: History, quiet_model: FunnelModel) -> None:
     everyone = open_leads(quiet, quiet.known_until)
     rows = everyone.steps.stage == FROM_QUALIFIED
-    pair = Pair(LEVEL_ONLY, trees=False, offset=0.7)
+    pair = Pair(LEVEL_ONLY, trees=False, level=0.7)
     served = quiet_model.serving([[], [Pair(), pair]])
 
     rates = quiet_model.base_rate_.predict_proba(everyone)[rows, WON]
@@ -257,7 +260,7 @@ def test_a_level_that_moved_lately_is_put_right(raised: tuple[History, Backtest]
 
     pair = served.pairs()[QUALIFIED][FROM_LEAD]
     assert pair.state == LEVEL_CORRECTED
-    assert pair.offset > 0.2
+    assert pair.level > 0.2
     assert pair.said < pair.came
     before, after = (said_and_came(history, each) for each in (model, served))
     assert abs(after[0] - after[1]) < abs(before[0] - before[1])

@@ -85,10 +85,7 @@ def _pairs_of(past: Backtest, table: pd.DataFrame, place: int) -> tuple[Pair, ..
     pairs = [order(current) for current in range(place + 1)]
     if whole.state == RANKS:
         pairs = [replace(pair, trees=True) if pair.state == UNKNOWN else pair for pair in pairs]
-    return tuple(
-        replace(pair, slope=_slope(judged, place, current)) if pair.trees else pair
-        for current, pair in enumerate(pairs)
-    )
+    return tuple(_with_line(pair, judged, place, current) if pair.trees else pair for current, pair in enumerate(pairs))
 
 
 def _by_trees(past: Backtest, place: int) -> Bools:
@@ -108,14 +105,15 @@ def _by_order(pair: Pair, least: int) -> Pair:
     return replace(pair, state=LEVEL_ONLY) if known else pair
 
 
-def _slope(judged: Judged, place: int, current: int) -> float:
-    """What the log odds of trees are multiplied by: 1, or less where they are too sure to keep up with base rates."""
+def _with_line(pair: Pair, judged: Judged, place: int, current: int) -> Pair:
+    """The pair with a flatter line of its log odds where the trees are so sure that base rates are clearly better."""
     known = judged.reaching(place, current)
     losses = [log_losses(known.outcome, each) for each in (known.probability, known.base)]
     leads = Resamples.of(known.lead, judged.funnel.judging.resamples)
-    if not len(known) or not leads.mean(losses[0] - losses[1]).low > 0:
-        return 1.0
-    return min(1.0, fit_calibration(_log_odds(known.probability), known.outcome)[0])
+    if not len(known) or not leads.mean(losses[1] - losses[0]).clearly_below():
+        return pair
+    slope, intercept = fit_calibration(_log_odds(known.probability), known.outcome)
+    return replace(pair, slope=slope, intercept=intercept) if slope < 1 else pair
 
 
 def _log_odds(probability: Float64s) -> Float64s:
@@ -136,7 +134,7 @@ def as_served(past: Backtest, pairs: Pairs) -> Backtest:
             if not pair.trees:
                 probability[rows, place] = judged.base[rows, place]
             elif pair.slope != 1:
-                probability[rows, place] = expit(pair.slope * _log_odds(probability[rows, place]))
+                probability[rows, place] = expit(pair.slope * _log_odds(probability[rows, place]) + pair.intercept)
     return replace(past, judged=replace(judged, probability=probability))
 
 
@@ -146,7 +144,7 @@ class _Level:
 
     said: float
     came: float
-    offset: float
+    off: float
     clear: bool
 
 
@@ -227,7 +225,7 @@ def level_corrected(
 
 def _with_level(pair: Pair, level: _Level) -> Pair:
     state = LEVEL_CORRECTED if pair.state == RANKS else pair.state
-    return replace(pair, state=state, offset=pair.offset + level.offset, said=level.said, came=level.came)
+    return replace(pair, state=state, level=level.off, said=level.said, came=level.came)
 
 
 def corrections(model: FunnelModel) -> set[tuple[int, int]]:
@@ -236,7 +234,7 @@ def corrections(model: FunnelModel) -> set[tuple[int, int]]:
         (place, current)
         for place, pairs in enumerate(model.pairs())
         for current, pair in enumerate(pairs)
-        if pair.offset
+        if pair.level
     }
 
 

@@ -13,6 +13,7 @@ from leadscore.backtest import backtest, default_cuts, learn, side_by_side
 from leadscore.examples import learning_examples
 from leadscore.findings import findings
 from leadscore.labels import reached
+from leadscore.model.funnel_model import GRADED_EXAMPLES
 from leadscore.model.stage import is_at_bound
 from leadscore.pairs import CHANCE, as_served, served_pairs
 from leadscore.peers import BASE_RATE, LOGISTIC, peers
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from leadscore.backtest import Backtest
+    from leadscore.examples import Examples
     from leadscore.findings import Findings
     from leadscore.history import History
     from leadscore.model import FunnelModel
+    from leadscore.model.grades import Grades
     from leadscore.peers import Peer
 
 log = logging.getLogger(__name__)
@@ -71,6 +74,8 @@ def train(history: History, n_jobs: int) -> Trained:
     model.n_jobs = n_jobs
     found = findings(history, past, n_jobs)
     model = served_pairs(history, past, model, found.pairs)
+    if any(pair.corrected or not pair.trees for pairs in model.pairs() for pair in pairs):
+        model.grades_ = _graded(history, model, examples)
     found = found.about(model)
     past = as_served(past, found.pairs)
     for warning in found.warnings:
@@ -80,6 +85,14 @@ def train(history: History, n_jobs: int) -> Trained:
     n_ripe = int(np.count_nonzero(~np.isnan(outcome).all(axis=1)))
     log.info("learnt from %d ripe examples of %d leads", n_ripe, len(np.unique(examples.lead)))
     return Trained(model, n_ripe, past, found, baselines)
+
+
+def _graded(history: History, model: FunnelModel, examples: Examples) -> Grades:
+    """Grades by the probabilities that are served, of leads on past mornings."""
+    listed = examples.of(examples.on_morning)
+    rows = slice(None, None, max(1, len(listed) // GRADED_EXAMPLES))
+    snapshot = history.at(listed.lead[rows], listed.as_of[rows])
+    return model.graded(snapshot, model.predict_proba(snapshot)).or_else(model.grades_)
 
 
 def doubts(model: FunnelModel, found: Findings, baselines: Sequence[Peer]) -> tuple[str, ...]:

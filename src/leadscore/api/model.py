@@ -71,7 +71,7 @@ def _stages(model: FunnelModel) -> list[dict[str, Any]]:
                     "current": current,
                     "state": TOO_FEW if learnt.fallback else pair.state,
                     "serves": "trees" if pair.trees and not learnt.fallback else "base rate",
-                    "level_offset": pair.offset,
+                    "level_offset": pair.level,
                     "order": _or_none(pair.order),
                     "order_least": _or_none(pair.order_least),
                     "order_most": _or_none(pair.order_most),

@@ -84,7 +84,7 @@ class Recipe:
             rounds_from=self._first,
         )
         self._first = self._first or found
-        found = found.serving([[replace(pair, offset=0.0) for pair in pairs] for pairs in self.model.pairs()])
+        found = found.serving([[replace(pair, level=0.0) for pair in pairs] for pairs in self.model.pairs()])
         if moved := corrections(self.model):
             found = level_corrected(self.history, found, moment - self.age, moved)
         if self.model.recalibrated_:
@@ -94,7 +94,7 @@ class Recipe:
 
     def _served(self) -> list[tuple[bool, float, bool]]:
         """Of each pair whether trees are served, and whether their slope and level are corrected."""
-        return [(pair.trees, pair.slope, bool(pair.offset)) for pairs in self.model.pairs() for pair in pairs]
+        return [(pair.trees, pair.slope, bool(pair.level)) for pairs in self.model.pairs() for pair in pairs]
 
 
 def as_read_by(history: History, model: FunnelModel) -> History:

@@ -302,9 +302,9 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         rates, stage = self.base_rate_.predict_proba(X), X.steps.stage
         for place, learnt in enumerate(self.stages_):
             for current, pair in enumerate(learnt.pairs):
-                if pair.offset and not (pair.trees and not learnt.fallback):
+                if pair.level and not (pair.trees and not learnt.fallback):
                     rows = np.flatnonzero(stage == current)
-                    rates[rows, place] = expit(logit(rates[rows, place]) + pair.offset)
+                    rates[rows, place] = expit(logit(rates[rows, place]) + pair.level)
         return rates
 
     def prepare(self) -> Self:

@@ -29,8 +29,11 @@ class Pair:
         the base rate. ``not judged``: the model was never judged.
     trees : bool
         Whether trees are served rather than the base rate.
-    slope, offset : float
-        The log odds of the trees are multiplied by the one, which is positive, and raised by the other.
+    slope, intercept : float
+        The log odds of the trees are multiplied by the one, which is positive, and raised by the other: a line that is
+        flatter than 1 where the trees are too sure.
+    level : float
+        What log odds, of trees or base rates, are raised by to put their level right.
     order, order_least, order_most : float
         How well the trees order leads on later mornings, and its one-sided 99 % bounds
         (`leadscore.metrics.WithinMornings`); NaN where that is not known.
@@ -44,7 +47,8 @@ class Pair:
     state: State = NOT_JUDGED
     trees: bool = True
     slope: float = 1.0
-    offset: float = 0.0
+    intercept: float = 0.0
+    level: float = 0.0
     order: float = float("nan")
     order_least: float = float("nan")
     order_most: float = float("nan")
@@ -56,7 +60,7 @@ class Pair:
     @property
     def corrected(self) -> bool:
         """Whether the log odds of the trees are changed."""
-        return self.slope != 1 or self.offset != 0
+        return self.slope != 1 or self.level != 0
 
     def describe(self, least: int) -> str:
         """What the state means, with its figures, in a sentence.

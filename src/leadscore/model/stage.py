@@ -89,7 +89,7 @@ class StageModel:
         for name, values in (
             ("_trees", np.array([*(pair.trees for pair in self.pairs), False])),
             ("_slopes", np.array([*(pair.slope for pair in self.pairs), 1.0])),
-            ("_offsets", np.array([*(pair.offset for pair in self.pairs), 0.0])),
+            ("_offsets", np.array([*(pair.intercept + pair.level for pair in self.pairs), 0.0])),
         ):
             object.__setattr__(self, name, values)
 

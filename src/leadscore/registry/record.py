@@ -73,7 +73,7 @@ def metrics(trained: Trained) -> dict[str, float]:
             "slope": model.slope,
             "intercept": model.intercept,
         }
-        facts |= {"level_corrected": any(pair.offset for pair in model.pairs)}
+        facts |= {"level_corrected": any(pair.level for pair in model.pairs)}
         found |= {f"{clean(name)}/{fact}": float(value) for fact, value in facts.items()}
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
