@@ -16,7 +16,7 @@ from scipy.special import expit, log_expit
 from leadscore.backtest import learn_until
 from leadscore.config import LightGBMSettings
 from leadscore.model import StageModel, fit_calibration, learning
-from leadscore.model.levelled import LevelledLoss
+from leadscore.model.levelled import FLATTEST, LevelledLoss
 from leadscore.model.lightgbm_fit import data_set, grow, tree_settings
 from leadscore.model.stage import is_at_bound
 from leadscore.recalibration.fit import _calibrated
@@ -34,9 +34,19 @@ def best(margin: np.ndarray, outcome: np.ndarray, weight: np.ndarray) -> float:
     return float(minimize_scalar(loss, bounds=(-200, 200), method="bounded", options={"xatol": 1e-10}).fun)
 
 
-@settings(deadline=None, max_examples=100)
+def flattened(margin: np.ndarray, outcome: np.ndarray, weight: np.ndarray, groups: list[np.ndarray]) -> float:
+    """Sum of the losses at the best level of each group and the best line of all, at most as steep as it is."""
+
+    def loss(slope: float) -> float:
+        return sum(best(slope * margin[rows], outcome[rows], weight[rows]) for rows in groups)
+
+    found = minimize_scalar(loss, bounds=(FLATTEST, 1), method="bounded", options={"xatol": 1e-7})
+    return min(float(found.fun), loss(1.0), loss(FLATTEST))
+
+
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10_000), st.floats(-20, 20), st.floats(0.01, 8), st.floats(-1.5, 1.5))
-def test_the_loss_is_that_of_the_best_level(seed: int, level: float, scale: float, signal: float) -> None:
+def test_the_loss_is_that_of_the_best_level_and_line(seed: int, level: float, scale: float, signal: float) -> None:
     rng = np.random.default_rng(seed)
     true = rng.normal(size=600)
     outcome = (rng.random(600) < expit(signal * true + rng.normal())).astype(np.float32)
@@ -46,7 +56,7 @@ def test_the_loss_is_that_of_the_best_level(seed: int, level: float, scale: floa
     found = LevelledLoss(place, outcome, weight)(margin)
 
     groups = [place == each for each in range(3)]
-    expected = sum(best(margin[rows], outcome[rows], weight[rows]) for rows in groups) / weight.sum()
+    expected = flattened(margin, outcome, weight, groups) / weight.sum()
     assert found == pytest.approx(expected, rel=1e-6)
     # Whatever the base rate that the trees have learnt.
     assert LevelledLoss(place, outcome, weight)(margin + 3) == pytest.approx(found, rel=1e-6)
@@ -80,6 +90,18 @@ def test_as_many_trees_are_grown_whatever_the_base_rate_of_the_later_block() -> 
 
     assert rounds[0] > 20
     assert rounds == [rounds[0]] * 3
+
+
+def test_log_odds_that_spread_too_far_are_as_good_as_right_ones_and_small_ones_are_not() -> None:
+    rng = np.random.default_rng(6)
+    margin = rng.normal(size=4_000)
+    outcome = (rng.random(4_000) < expit(margin - 1)).astype(np.float32)
+    place, weight = np.zeros(4_000, np.int64), np.ones(4_000)
+
+    right, far, small = (LevelledLoss(place, outcome, weight)(times * margin) for times in (1.0, 5.0, 0.2))
+
+    assert far == pytest.approx(right, abs=2e-3)
+    assert small > right + 0.02
 
 
 @pytest.mark.parametrize(("sign", "at_bound"), [(1.0, False), (-1.0, True), (1e3, True)])

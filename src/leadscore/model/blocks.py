@@ -12,8 +12,10 @@ from leadscore.history import DAY
 if TYPE_CHECKING:
     from leadscore.history.line import Bools, Float32s, Int64s
 
-# Shares of the time that is left without the gaps of the longest horizon between the blocks.
-SHARE_A, SHARE_B = 0.6, 0.2
+# Shares of B and of C in the time that is left without the gaps of the longest horizon between the blocks. Neither is
+# longer than so many days, or the longest horizon: what was right years ago need not be right now.
+SHARE_B = SHARE_C = 0.2
+MOST_DAYS = 90
 # With less than this share of the time outside the gaps, a block says little.
 LEAST_USABLE = 1 / 3
 
@@ -45,11 +47,13 @@ class Blocks:
         first, last = int(as_of[np.any(known, axis=1)].min()), int(end[known].max())
         span = last - first - gap
         usable = span - 2 * gap
+        longest = max(MOST_DAYS * DAY, gap)
         if usable >= span * LEAST_USABLE:
-            a_end = first + gap + int(SHARE_A * usable)
-            b_end = a_end + gap + int(SHARE_B * usable)
+            of_c = min(int(SHARE_C * usable), longest)
+            b_end = last - gap - of_c
+            a_end = b_end - gap - min(int(SHARE_B * usable), longest)
         else:
-            a_end = first + gap + int((SHARE_A + SHARE_B) * max(span - gap, 0))
+            a_end = last - gap - min(int(SHARE_B * max(span - gap, 0)), longest)
             b_end = last
         begin = as_of[:, None]
         return cls(known & (end <= a_end), known & (begin > a_end) & (end <= b_end), known & (begin > b_end))

@@ -150,12 +150,13 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         self.trained_until_ = self.grown_until_ = self._last_label_end(X.as_of, y)
         self.recalibrated_ = False
         learning = self._learning(X, y, weight, with_reasons=with_reasons, rounds_from=rounds_from)
-        stages = []
+        learnt_of = []
         with progress("learning", "stages", y.shape[1]) as bar:
-            for stage in learning.models():
-                stages.append(stage)
+            for each in learning.models():
+                learnt_of.append(each)
                 bar.update()
-        self.stages_, self.linear_ = tuple(stages), learning.linear(stages)
+        stages, regressions = zip(*learnt_of, strict=True)
+        self.stages_, self.linear_ = stages, learning.linear(regressions)
         if with_reasons:
             self.typical_ = Typical.of(learning.X, y, X.steps.stage, counted[learnt], self.columns_)
             rows = np.flatnonzero(counted[learnt])

@@ -98,13 +98,14 @@ class Learning:
     with_reasons: bool
     rounds_from: Sequence[StageModel] = ()
 
-    def models(self) -> Iterator[StageModel]:
-        """What is learnt of each later stage, in order, as it is learnt.
+    def models(self) -> Iterator[tuple[StageModel, Regression | None]]:
+        """What is learnt of each later stage, in order, as it is learnt; with a regression where it is mixed with one.
 
         Trees are grown for all stages together, and then some more for each stage alone. Both numbers of trees are
         found by growing on block A and looking at a later block B. On B each stage is mixed with a logistic regression
         of block A and calibrated, and a later block C decides whether these help. Then all trees are grown again on
-        everything, with their numbers fixed.
+        everything, with their numbers fixed, and where calibration helped, their level is fitted to block C: the
+        one that was fitted to B is that of trees which had learnt from A.
         """
         least = self.funnel.lightgbm.min_outcome_leads
         counted = [self._counted(place) for place in range(self.outcome.shape[1])]
@@ -113,7 +114,7 @@ class Learning:
             for each in withheld(self.funnel, place, counted[place]):
                 log.info("%s", each)
         if not learnt.any():
-            yield from counted
+            yield from ((each, None) for each in counted)
             return
         shared = self._shared(learnt)
         with ThreadPoolExecutor(self.n_jobs) as pool:
@@ -129,21 +130,13 @@ class Learning:
         """From X to the columns that regressions add up."""
         return learnt_encoding(self.X, self.columns, len(self.funnel.stages) - 1)
 
-    def linear(self, stages: Sequence[StageModel]) -> Linear | None:
-        """Regressions of all examples for the stages that are mixed with one; None where none is."""
-        mixed = [stage.mix.weight != 1 for stage in stages]
-        if not any(mixed):
+    def linear(self, regressions: Sequence[Regression | None]) -> Linear | None:
+        """The regressions that stages are mixed with, as one; None where none is."""
+        if not any(regressions):
             return None
-
-        def regressed(place: int) -> Regression | None:
-            return self._regression(place, ~np.isnan(self.outcome[:, place])) if mixed[place] else None
-
-        with ThreadPoolExecutor(self.n_jobs) as pool:
-            found = list(pool.map(regressed, range(len(stages))))
         step = max(1, len(self.X) // MOST_TO_CHOOSE)
-        return Linear.of_stages(
-            self.encoding, encoded_by(self.encoding, self.X[::step]).mean(axis=0, dtype=np.float64), found
-        )
+        reference = encoded_by(self.encoding, self.X[::step]).mean(axis=0, dtype=np.float64)
+        return Linear.of_stages(self.encoding, reference, regressions)
 
     def _regression(self, place: int, rows: Bools, most: int | None = None) -> Regression:
         """A regression on some examples, of which at most about so many are taken, evenly spread."""
@@ -176,9 +169,9 @@ class Learning:
             rounds = trial.rounds
         return _Shared(blocks, trial, together.grown(~np.isnan(outcome), rounds))
 
-    def _stage(self, place: int, counted: StageModel, shared: _Shared) -> StageModel:
+    def _stage(self, place: int, counted: StageModel, shared: _Shared) -> tuple[StageModel, Regression | None]:
         if not shared.final.learnt(place):
-            return counted
+            return counted, None
         known = ~np.isnan(self.outcome[:, place])
         # What is left for trees of its own is what sets a stage apart from the others.
         own_rounds = self._own_rounds(place) if shared.final.n_learnt > 1 else 0
@@ -191,7 +184,14 @@ class Learning:
             if later.decides:
                 slope, intercept = self._calibration(place, later, mix)
         booster = self._with_own(place, self._narrowed(place, shared.final), known, own_rounds)
-        return replace(
+        regression = None if mix.weight == 1 else self._regression(place, known)
+        if (slope, intercept) != (1.0, 0.0):
+            latest = shared.blocks.c[:, place]
+            margin = margin_of(booster, self.X[latest], 1)
+            if regression is not None:
+                margin = mix.of(margin, regression.margin(encoded_by(self.encoding, self.X[latest])))
+            intercept = fit_intercept(slope * margin, self.outcome[latest, place].astype(np.float64))
+        stage = replace(
             counted,
             booster=with_counts(booster, self.X[known]) if self.with_reasons else booster,
             mix=mix,
@@ -202,6 +202,7 @@ class Learning:
             own_rounds=own_rounds,
             rounds_found=found,
         )
+        return stage, regression
 
     def _known(self, place: int) -> bool:
         """Whether the stage's number of trees is taken over."""
