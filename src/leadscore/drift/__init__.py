@@ -1,0 +1,52 @@
+"""Drift: what moved between the latest time and the time before, by more than it used to move.
+
+Every statistic is taken window by window, and what it differed by between past windows, beyond chance, is noise: so
+seasons and growth that were there before are no drift. The statistics need a history and windows; level and order need
+in addition what a model said on mornings from which it had not learnt.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from leadscore.drift.entering import new_leads
+from leadscore.drift.open_leads import OpenLeads, touch_volumes
+from leadscore.drift.outcomes import Outcomes, levels, meanings, orders
+from leadscore.drift.result import GO_ON, LOOK, RECALIBRATE, RETRAIN, Advice, Drift, Finding, drift_among
+from leadscore.drift.statistic import Statistic, findings_of
+from leadscore.drift.windows import LEAST_PAST, Windows, window_days
+
+if TYPE_CHECKING:
+    from leadscore.history import History
+    from leadscore.history.line import Bools
+    from leadscore.metrics import Judged
+
+__all__ = ["GO_ON", "LOOK", "RECALIBRATE", "RETRAIN", "Advice", "Drift", "Finding", "drift", "input_statistics"]
+
+
+def drift(history: History, judged: Judged) -> Drift:
+    """What moved lately.
+
+    Parameters
+    ----------
+    judged : Judged
+        What a model said on mornings from which it had not learnt.
+    """
+    days = window_days(history)
+    windows = Windows.until(history, history.known_until, days)
+    late = windows.last(1)
+    if len(windows) <= LEAST_PAST:
+        return Drift()
+    rows = OpenLeads.since(history, int(windows.edges[0]))
+    tests = findings_of(input_statistics(history, windows, ~late, late, rows), late, ~late)
+    outcomes = Outcomes.of(history, rows, days)
+    tests += [*levels(judged, outcomes), *orders(judged, outcomes), *meanings(outcomes)]
+    return drift_among(tests)
+
+
+def input_statistics(
+    history: History, windows: Windows, past: Bools, late: Bools, rows: OpenLeads | None = None
+) -> list[Statistic]:
+    """Statistics of new leads and of touches, window by window; those of the ``past`` windows are what is usual."""
+    rows = OpenLeads.since(history, int(windows.edges[0])) if rows is None else rows
+    return [*new_leads(history, windows, past, late), *touch_volumes(history, rows, windows, past, late)]
