@@ -49,7 +49,9 @@ def _always(_: float) -> dict[str, float]:
 
 
 WORLDS = {
-    "level times 5 in a year": Known(World(touches=_always, level=lambda when: -1.0 + _risen(when)), "level", RECALIBRATE),
+    "level times 5 in a year": Known(
+        World(touches=_always, level=lambda when: -1.0 + _risen(when)), "level", RECALIBRATE
+    ),
     "a feature's meaning turned": Known(World(touches=_always, large=_turned), "meaning", RETRAIN),
     "a source that dies": Known(
         World(touches=_always, dead=lambda when: ("webinar",) if when > DAYS - 40 else ()), "categories", LOOK

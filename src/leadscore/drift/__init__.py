@@ -9,19 +9,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from leadscore.drift.ended import OnlyLearnt, only_learnt
 from leadscore.drift.entering import new_leads
 from leadscore.drift.open_leads import OpenLeads, touch_volumes
 from leadscore.drift.outcomes import Outcomes, levels, meanings, orders
 from leadscore.drift.result import GO_ON, LOOK, RECALIBRATE, RETRAIN, Advice, Drift, Finding, drift_among
-from leadscore.drift.statistic import Statistic, findings_of
+from leadscore.drift.statistic import findings_of
 from leadscore.drift.windows import LEAST_PAST, Windows, window_days
 
 if TYPE_CHECKING:
     from leadscore.history import History
-    from leadscore.history.line import Bools
     from leadscore.metrics import Judged
 
-__all__ = ["GO_ON", "LOOK", "RECALIBRATE", "RETRAIN", "Advice", "Drift", "Finding", "drift", "input_statistics"]
+__all__ = [
+    "GO_ON",
+    "LOOK",
+    "RECALIBRATE",
+    "RETRAIN",
+    "Advice",
+    "Drift",
+    "Finding",
+    "OnlyLearnt",
+    "drift",
+    "only_learnt",
+]
 
 
 def drift(history: History, judged: Judged) -> Drift:
@@ -38,15 +49,7 @@ def drift(history: History, judged: Judged) -> Drift:
     if len(windows) <= LEAST_PAST:
         return Drift()
     rows = OpenLeads.since(history, int(windows.edges[0]))
-    tests = findings_of(input_statistics(history, windows, ~late, late, rows), late, ~late)
+    inputs = [*new_leads(history, windows, ~late, late), *touch_volumes(history, rows, windows, ~late, late)]
     outcomes = Outcomes.of(history, rows, days)
-    tests += [*levels(judged, outcomes), *orders(judged, outcomes), *meanings(outcomes)]
-    return drift_among(tests)
-
-
-def input_statistics(
-    history: History, windows: Windows, past: Bools, late: Bools, rows: OpenLeads | None = None
-) -> list[Statistic]:
-    """Statistics of new leads and of touches, window by window; those of the ``past`` windows are what is usual."""
-    rows = OpenLeads.since(history, int(windows.edges[0])) if rows is None else rows
-    return [*new_leads(history, windows, past, late), *touch_volumes(history, rows, windows, past, late)]
+    said = [*levels(judged, outcomes), *orders(judged, outcomes)]
+    return drift_among([*findings_of(inputs, late, ~late), *said, *meanings(outcomes)])

@@ -23,6 +23,8 @@ CHANGES_KNOWN_DAYS = 7
 MOST_VALUES, LEAST_LEADS = 20, 5.0
 # Values are new if they were not there in the first so many windows, in which every value is new.
 FIRST_WINDOWS = 3
+# In any company there come a fifth more or fewer leads in some windows.
+VOLUME_NOISE = 0.2
 
 
 def new_leads(history: History, windows: Windows, past: Bools, late: Bools) -> list[Statistic]:
@@ -31,9 +33,12 @@ def new_leads(history: History, windows: Windows, past: Bools, late: Bools) -> l
     lead = np.flatnonzero(recorded)
     window = windows.index(history.known[lead])
     count = np.bincount(window[window >= 0], minlength=len(windows)).astype(np.float64)
-    everything = Series("rate", count, np.ones(len(windows)))
+    lengths = np.diff(windows.edges) / (windows.edges[1] - windows.edges[0])
+    everything = Series("rate", count, lengths, least_noise=VOLUME_NOISE)
     found = [Statistic("volume", "new leads", "new leads per window", everything, only_falls=True)]
-    later = windows.index(np.where(history.known + CHANGES_KNOWN_DAYS * DAY <= windows.edges[-1], history.known, 0)[lead])
+    later = windows.index(
+        np.where(history.known + CHANGES_KNOWN_DAYS * DAY <= windows.edges[-1], history.known, 0)[lead]
+    )
     snapshots = {
         fixed: history.at(lead, history.known[lead] + (0 if fixed else CHANGES_KNOWN_DAYS * DAY))
         for fixed in ((True, False) if history.changes else (True,))
@@ -116,7 +121,12 @@ def _category(
     # Of two values one says all.
     looked_at = common[:1] if len(np.unique(of_past)) == 2 else common
     found = [
-        Statistic("categories", f"{name} = {values[at]}", f"new leads with {name} = {values[at]}", Series("share", count[at], n))
+        Statistic(
+            "categories",
+            f"{name} = {values[at]}",
+            f"new leads with {name} = {values[at]}",
+            Series("share", count[at], n),
+        )
         for at in looked_at
     ]
     first = np.where(count.any(axis=1), (count > 0).argmax(axis=1), -1)

@@ -78,13 +78,20 @@ class OpenLeads:
         """Some of the rows."""
         return OpenLeads(self.lead[rows], self.as_of[rows], self.stage[rows], self.group[rows], self.n_groups)
 
-    def row_of(self, lead: Int64s, moment: Int64s) -> Int64s:
-        """The row of each lead on the first morning from a moment on, -1 where it is not open then or a week later."""
+    def row_of(self, lead: Int64s, moment: Int64s, *, before: bool = False) -> Int64s:
+        """The row of each lead on the first morning at or after a moment, -1 where it is not open then, or a week on.
+
+        Parameters
+        ----------
+        before : bool, default False
+            The last morning before the moment instead.
+        """
         moments = np.unique(self.as_of)
         if not len(moments):
             return np.full(len(lead), -1)
-        at = moments.searchsorted(moment)
-        near = (at < len(moments)) & (moments.take(at, mode="clip") - moment < WEEK_DAYS * DAY)
+        at = moments.searchsorted(moment) - before
+        apart = np.abs(moments.take(at, mode="clip") - moment)
+        near = (at >= 0) & (at < len(moments)) & (apart < WEEK_DAYS * DAY)
         keys = self.lead * len(moments) + moments.searchsorted(self.as_of)
         wanted = lead * len(moments) + at
         row = keys.searchsorted(wanted)
@@ -121,6 +128,27 @@ def touch_volumes(history: History, rows: OpenLeads, windows: Windows, past: Boo
                 of = f"touches per week and open lead with {name} = {values[at]}"
                 subject = f"touches, {name} = {values[at]}"
                 found.append(Statistic("volume", subject, of, *_rates(touches[at], of_value[at], past)))
+    return found
+
+
+def moves(history: History, rows: OpenLeads, windows: Windows, past: Bools) -> list[Statistic]:
+    """Moves from each open stage to each later one, and to lost, per open lead and week."""
+    window = windows.index(rows.as_of)
+    line, names = history.steps, (*history.funnel.stages, "lost")
+    row = rows.row_of(line.lead, line.known, before=True)
+    stage = line.stage.astype(np.int64)
+    kept = (row >= 0) & (window[row] >= 0) & (stage > rows.stage[row])
+    row, stage = row[kept], stage[kept]
+    cell = np.where(window >= 0, window * rows.n_groups + rows.group, -1)
+    found = []
+    for current in range(len(history.funnel.stages) - 1):
+        here = np.where(rows.stage == current, cell, -1)
+        weeks = _table(here, np.zeros(len(rows), np.int64), 1, windows, rows)[0]
+        counts = _table(here[row], stage, len(names), windows, rows)
+        for name, count in zip(names[current + 1 :], counts[current + 1 :], strict=True):
+            if count.any():
+                of = f"moves from {names[current]} to {name} per open lead and week"
+                found.append(Statistic("level", f"{names[current]} to {name}", of, *_rates(count, weeks, past)))
     return found
 
 

@@ -32,12 +32,23 @@ class Change(NamedTuple):
         The difference in standard deviations of what is usual.
     p : float
         The chance of such a difference or a larger one, either way.
+    apart, sampling, noise, freedom : float
+        The difference on the scale of the link; its variance by chance, and from window to window; degrees of freedom.
     """
 
     before: float
     now: float
     z: float
     p: float
+    apart: float = 0.0
+    sampling: float = 0.0
+    noise: float = 0.0
+    freedom: float = 1.0
+
+    def against(self, other: Change) -> tuple[float, float]:
+        """How this differs from another one of the same past: ``z`` and ``p``."""
+        z = (self.apart - other.apart) / float(np.sqrt(self.sampling + other.sampling + self.noise + other.noise))
+        return z, float(2 * student.sf(abs(z), min(self.freedom, other.freedom)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +63,15 @@ class Series:
     x, n : ndarray of float64, shape (n_windows,)
     spread : float
         For means only.
+    least_noise : float
+        What the statistic differs by from window to window at least: a share of rates and odds, or of a deviation.
     """
 
     counted: Literal["share", "rate", "mean"]
     x: Float64s
     n: Float64s
     spread: float = 1.0
+    least_noise: float = LEAST_NOISE
 
     def change(self, late: Bools, past: Bools) -> Change | None:
         """How the late windows together differ from those of the past; None where one of the two has nothing."""
@@ -68,15 +82,15 @@ class Series:
         usual = self._usual(float(self.x[past].sum()), total)
         variance, slope = self._moments(usual, n)
         root, apart = self._apart(x, n, usual)
-        if not root:
-            return Change(usual, x / n, 0.0, 1.0)
         noise, n_past = self._noise(past, usual)
         sampling = variance / slope**2 * (1 + n / total)
-        # As far as chance is concerned a deviance, which is right for few events, too; beyond it, the link.
-        z = float(np.sign(root) / np.sqrt((1 + n / total) / root**2 + noise / apart**2))
         # Satterthwaite: what chance does is known, what else moves is estimated from so many windows.
         freedom = max(n_past - 1, 1) * ((sampling + noise) / noise) ** 2
-        return Change(usual, x / n, z, float(2 * student.sf(abs(z), freedom)))
+        if not root:
+            return Change(usual, x / n, 0.0, 1.0, 0.0, sampling, noise, freedom)
+        # As far as chance is concerned a deviance, which is right for few events, too; beyond it, the link.
+        z = float(np.sign(root) / np.sqrt((1 + n / total) / root**2 + noise / apart**2))
+        return Change(usual, x / n, z, float(2 * student.sf(abs(z), freedom)), apart, sampling, noise, freedom)
 
     def _usual(self, x: float, n: float) -> float:
         if self.counted == "share":
@@ -112,7 +126,4 @@ class Series:
         moments = [self._moments(usual, each) for each in n.tolist()]
         variance, slope = (np.array(column) for column in zip(*moments, strict=True))
         found = float((beyond - variance).sum() / (slope**2).sum())
-        return max(found, self._least_noise()), len(n)
-
-    def _least_noise(self) -> float:
-        return LEAST_NOISE**2 * (self.spread if self.counted == "mean" else 1.0)
+        return max(found, self.least_noise**2 * (self.spread if self.counted == "mean" else 1.0)), len(n)

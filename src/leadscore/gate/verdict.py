@@ -19,7 +19,7 @@ class Rule:
     ----------
     name : str
         Against the champion: ``log loss``, ``level``, ``order``, ``capacity precision`` and ``segments``. Of the
-        candidate alone: ``ranks``, ``base rate``, ``logistic regression``, ``calibration slope`` and ``leaks``.
+        candidate alone: ``ranks``, ``base rate``, ``logistic regression``, ``inputs``, ``calibration slope`` and ``leaks``.
     kept : bool
         Whether the candidate keeps to it.
     found : str
