@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from leadscore.drift.ended import OnlyLearnt, only_learnt
 from leadscore.drift.entering import new_leads
+from leadscore.drift.level import levels
 from leadscore.drift.open_leads import OpenLeads, touch_volumes
-from leadscore.drift.outcomes import Outcomes, levels, meanings, orders
+from leadscore.drift.outcomes import Outcomes, meanings, orders
 from leadscore.drift.result import GO_ON, LOOK, RECALIBRATE, RETRAIN, Advice, Drift, Finding, drift_among
 from leadscore.drift.statistic import findings_of
 from leadscore.drift.windows import LEAST_PAST, Windows, window_days

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from scipy.special import ndtr
@@ -13,12 +13,12 @@ from scipy.stats import t as student
 from leadscore.backtest import OWNER
 from leadscore.drift.entering import common_values, normal_scores
 from leadscore.drift.open_leads import usual_rates
-from leadscore.drift.result import RECALIBRATE, RETRAIN, Finding
+from leadscore.drift.result import RETRAIN, Finding
 from leadscore.drift.series import LEAST_NOISE
 from leadscore.drift.windows import LEAST_PAST, Windows
 from leadscore.history import DAY
 from leadscore.labels import reached
-from leadscore.metrics import Resamples, WithinMornings
+from leadscore.metrics import WithinMornings
 
 if TYPE_CHECKING:
     from leadscore.drift.open_leads import OpenLeads
@@ -92,55 +92,60 @@ class Outcomes:
         window = self.windows(place).index(self.rows.as_of)
         return window, (window >= 0) & ~np.isnan(self.outcome[:, place])
 
-    def level_noise(self, place: int, n_late: int) -> tuple[float, int]:
-        """Variance, from window to window, of the log of what came over what is usual, and of how many windows.
-
-        Beyond chance, and beyond a straight line: a level that rises all the time makes a model wrong.
-        """
+    def rates(self, place: int, until: int) -> Rates:
+        """How many reached a stage, window by window, beside what is usual in the windows until a moment."""
         window, known = self._known(place)
         windows = self.windows(place)
         n_groups = self.rows.n_groups
         cell = (window * n_groups + self.rows.group)[known]
         n, x = (
             np.bincount(cell, weight, len(windows) * n_groups).reshape(-1, n_groups)
-            for weight in (None, self.outcome[known, place].astype(np.float64))
+            for weight in (np.ones(len(cell)), self.outcome[known, place].astype(np.float64))
         )
-        n, x = n[: len(windows) - n_late].astype(np.float64), x[: len(windows) - n_late]
-        expected = n @ usual_rates(x.sum(axis=0), n.sum(axis=0))
-        kept = expected > 0
-        came, expected = x.sum(axis=1)[kept], expected[kept]
+        past = windows.edges[1:] <= until
+        usual = usual_rates(x[past].sum(axis=0), n[past].sum(axis=0))
+        return Rates(x.sum(axis=1), n @ usual, n.sum(axis=1), past)
+
+
+class Rates(NamedTuple):
+    """How many leads reached a stage in each window.
+
+    Attributes
+    ----------
+    came, expected, n : ndarray of float64, shape (n_windows,)
+        Leads that did; that would have as usual, of these stages and days in stage; and leads in all.
+    past : ndarray of bool, shape (n_windows,)
+        The windows that are what is usual.
+    """
+
+    came: Float64s
+    expected: Float64s
+    n: Float64s
+    past: Bools
+
+    @property
+    def n_past(self) -> int:
+        """Windows of the past with any lead to come."""
+        return int(np.count_nonzero(self.past & (self.expected > 0)))
+
+    @property
+    def usual(self) -> float:
+        """The share that reached the stage in the past."""
+        return float(self.came[self.past].sum() / max(self.n[self.past].sum(), 1.0))
+
+    def noise(self) -> float:
+        """Variance, from window to window, of the log of what came over what is usual.
+
+        Beyond chance, and beyond a straight line: a level that rises all the time makes a model wrong.
+        """
+        kept = self.past & (self.expected > 0)
+        came, expected = self.came[kept], self.expected[kept]
         line = np.column_stack((np.ones(len(came)), np.arange(len(came)) - len(came) / 2))
         weight = np.sqrt(expected)
         ratio = came / expected - 1
         fitted = line @ np.linalg.lstsq(line * weight[:, None], ratio * weight, rcond=None)[0]
-        rate = float(came.sum() / max(n.sum(), 1.0))
-        beyond = (expected * (ratio - fitted) ** 2).sum() * len(came) / max(len(came) - 2, 1) - len(came) * (1 - rate)
-        return max(float(beyond / expected.sum()), LEAST_NOISE**2), len(came)
-
-
-def levels(judged: Judged, outcomes: Outcomes) -> list[Finding]:
-    """For each stage to reach, what was said on the latest mornings beside what came."""
-    found = []
-    for place, stage in enumerate(judged.funnel.later_stages):
-        n_late = outcomes.n_late(place)
-        known = judged.of(_late(judged, outcomes.windows(place), n_late)).reaching(place)
-        if not n_late or _fewest_leads(known) < LEAST_LEADS:
-            continue
-        off = Resamples.of(known.lead, 0).by_lead(known.outcome - known.probability)[:, 0]
-        said, came = float(known.probability.sum()), float(known.outcome.sum())
-        noise, n_past = outcomes.level_noise(place, n_late)
-        root = float(off.sum() / np.sqrt((off**2).sum()))
-        apart = float(np.log((came + 0.5) / (said + 0.5)))
-        # The level was learnt from so many windows, and is known no better.
-        chance = (1 + n_late / n_past) / root**2
-        z = float(np.sign(root) / np.sqrt(chance + noise / apart**2))
-        sampling = chance * apart**2
-        freedom = max(n_past - 2, 1) * ((sampling + noise) / noise) ** 2
-        p = float(2 * student.sf(abs(z), freedom))
-        before, now = said / len(known), came / len(known)
-        words = f"{stage}: said {before:.1%}, came {now:.1%} on the latest mornings whose outcomes are known"
-        found.append(Finding("level", stage, before, now, z, p, words, RECALIBRATE))
-    return found
+        beyond = (expected * (ratio - fitted) ** 2).sum() * len(came) / max(len(came) - 2, 1)
+        return max(float((beyond - len(came) * (1 - self.usual)) / expected.sum()), LEAST_NOISE**2)
 
 
 def orders(judged: Judged, outcomes: Outcomes) -> list[Finding]:
