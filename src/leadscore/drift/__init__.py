@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from leadscore.drift.ended import OnlyLearnt, only_learnt
 from leadscore.drift.entering import new_leads
 from leadscore.drift.level import levels
+from leadscore.drift.meaning import meanings
 from leadscore.drift.open_leads import OpenLeads, touch_volumes
-from leadscore.drift.outcomes import Outcomes, meanings, orders
+from leadscore.drift.outcomes import Outcomes, orders
 from leadscore.drift.result import GO_ON, LOOK, RECALIBRATE, RETRAIN, Advice, Drift, Finding, drift_among
 from leadscore.drift.statistic import findings_of
 from leadscore.drift.windows import LEAST_PAST, Windows, window_days
@@ -53,4 +54,4 @@ def drift(history: History, judged: Judged) -> Drift:
     inputs = [*new_leads(history, windows, ~late, late), *touch_volumes(history, rows, windows, ~late, late)]
     outcomes = Outcomes.of(history, rows, days)
     said = [*levels(judged, outcomes), *orders(judged, outcomes)]
-    return drift_among([*findings_of(inputs, late, ~late), *said, *meanings(outcomes)])
+    return drift_among([*findings_of(inputs, late, ~late), *said, *meanings(history, windows)])

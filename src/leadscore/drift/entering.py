@@ -55,7 +55,7 @@ def new_leads(history: History, windows: Windows, past: Bools, late: Bools) -> l
             inside = window if fixed else later
             found += _missing(name, code == values.index(MISSING), inside, len(past))
             if name != OWNER:
-                found += _category(name, values, code, inside, past, late)
+                found += _category(name, history, code, inside, (past, late))
     return found
 
 
@@ -108,9 +108,8 @@ def _missing(name: str, missing: Bools, window: Int64s, n_windows: int) -> list[
     return [Statistic("missingness", name, f"new leads without {name}", Series("share", x, n))]
 
 
-def _category(
-    name: str, values: tuple[str, ...], code: Int64s, window: Int64s, past: Bools, late: Bools
-) -> list[Statistic]:
+def _category(name: str, history: History, code: Int64s, window: Int64s, masks: tuple[Bools, Bools]) -> list[Statistic]:
+    values, (past, late) = history.vocabulary.categories[name], masks
     known = (window >= 0) & (code != values.index(MISSING))
     code, window = code[known], window[known]
     count = np.zeros((len(values), len(past)))

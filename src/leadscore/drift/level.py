@@ -18,7 +18,7 @@ from scipy.stats import t as student
 
 from leadscore.drift.outcomes import ENOUGH_LEADS, LEAST_LEADS
 from leadscore.drift.result import RECALIBRATE, Finding
-from leadscore.drift.windows import LEAST_PAST, Windows
+from leadscore.drift.windows import LEAST_PAST
 from leadscore.history import DAY
 from leadscore.history.zone import EPOCH
 from leadscore.labels import reached
@@ -137,22 +137,31 @@ def _beside(outcomes: Outcomes, place: int, known: _Said) -> Finding | None:
 
 
 def _moved(outcomes: Outcomes, place: int, behind: list[float]) -> Finding | None:
-    """What came lately beside what used to come; None where it is not known, or the model is not behind."""
-    stage, windows, n_late = outcomes.history.funnel.later_stages[place], outcomes.windows(place), outcomes.n_late(place)
+    """What came lately beside the earlier half of the time before; None if not known, or if the model is not behind.
+
+    The earlier half, because what rises slowly is little above the mean of all that came before.
+    """
+    stage, windows, n_late = (
+        outcomes.history.funnel.later_stages[place],
+        outcomes.windows(place),
+        outcomes.n_late(place),
+    )
     if not n_late:
         return None
-    rates = outcomes.rates(place, int(windows.edges[-1 - n_late]))
+    n_before = len(windows) - n_late
+    all_before = outcomes.rates(place, int(windows.edges[n_before]))
+    rates = outcomes.rates(place, int(windows.edges[-(-n_before // 2)]))
     late = windows.last(n_late)
     came, expected, n = (float(each[late].sum()) for each in (rates.came, rates.expected, rates.n))
-    if rates.n_past < LEAST_PAST or not expected:
+    if all_before.n_past < LEAST_PAST or not expected:
         return None
     apart = float(np.log((came + 0.5) / (expected + 0.5)))
     sampling = (1 - rates.usual) * (1 / expected + 1 / max(float(rates.came[rates.past].sum()), 1.0))
-    z, p = _clear(apart, sampling, rates)
+    z, p = _clear(apart, sampling, all_before)
     if not any(each * np.sign(z) >= BEHIND for each in behind):
         return None
-    before, now = expected / n, came / n
-    words = f"{stage}: {now:.1%} of the leads got there lately, before {before:.1%}, and the model is behind"
+    before, now, stage = expected / n, came / n, outcomes.history.funnel.later_stages[place]
+    words = f"{stage}: {now:.1%} of leads got there lately, {before:.1%} long before, and the model seems to be behind"
     return Finding("level", stage, before, now, z, p, words, RECALIBRATE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ TO_DO: dict[Advice, str] = {
     GO_ON: "There is nothing to do.",
     RECALIBRATE: "Run make recalibrate, then make promote.",
     RETRAIN: "What the model learnt long ago misleads it: run make train on recent time, then make promote.",
-    LOOK: "Find out what happened to the source or the tracking, and mend it, before you train, recalibrate or promote.",
+    LOOK: "Find out what happened to the source or the tracking, and mend it, before you train or promote.",
 }
 NONE_FOUND = "no drift found"
 # Chance that anything is said in a run though nothing moved.
@@ -111,11 +112,24 @@ class Drift:
 
 
 def drift_among(tests: list[Finding]) -> Drift:
-    """The findings that are clear though so many were looked at: Holm's procedure at `FALSE_ALARM` for all together."""
-    by_chance = sorted(tests, key=lambda each: each.p)
-    n = 0
-    while n < len(tests) and by_chance[n].p <= FALSE_ALARM / (len(tests) - n):
-        n += 1
+    """The findings that are clear though so many were looked at.
+
+    Holm's procedure at `FALSE_ALARM` for all together, with weights (Holm, A simple sequentially rejective multiple
+    test procedure, 1979, 4): level and order, meaning, and inputs share alike, so that many columns do not drown a
+    level.
+    """
+    shares = Counter(_share(each.what) for each in tests)
+    weights = [1 / shares[_share(each.what)] for each in tests]
+    left = sorted(zip(tests, weights, strict=True), key=lambda each: each[0].p / each[1])
+    found: list[Finding] = []
+    while left and left[0][0].p <= FALSE_ALARM * left[0][1] / sum(weight for _, weight in left):
+        found.append(left.pop(0)[0])
     urgent: tuple[Advice, ...] = (LOOK, RETRAIN, RECALIBRATE, GO_ON)
-    found = sorted(by_chance[:n], key=lambda each: (urgent.index(each.advice), -abs(each.z)))
+    found.sort(key=lambda each: (urgent.index(each.advice), -abs(each.z)))
     return Drift(tuple(found), len(tests))
+
+
+def _share(what: What) -> str:
+    if what in {"level", "order"}:
+        return "model"
+    return "meaning" if what == "meaning" else "inputs"

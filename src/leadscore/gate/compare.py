@@ -1,11 +1,12 @@
 """Whether a candidate may replace the champion.
 
 What an operator asks is whether the candidate will do better from now on. Nobody knows that, so there are two kinds of
-evidence, and a look at the time that only the candidate learnt from. The worked example: the champion learnt from labels that ended by 2025-03-01, the candidate from those that
-ended by 2025-05-01, and the history ends on 2025-06-10. On mornings since 2025-05-01 both are judged as they are, by
-what leads reached within a week or more. Where those are too few, both recipes are learnt again at cuts in the past: at
-2025-02-10 the candidate's from labels that had ended by then, and the champion's from those that had ended by
-2024-12-11, because it is 61 days older. Both are judged on the mornings from 2025-02-10 on.
+evidence, and a look at the time that only the candidate learnt from. The worked example: the champion learnt from
+labels that ended by 2025-03-01, the candidate from those that ended by 2025-05-01, and the history ends on 2025-06-10.
+On mornings since 2025-05-01 both are judged as they are, by what leads reached within a week or more. Where those are
+too few, both recipes are learnt again at cuts in the past: at 2025-02-10 the candidate's from labels that had ended by
+then, and the champion's from those that had ended by 2024-12-11, because it is 61 days older. Both are judged on the
+mornings from 2025-02-10 on.
 """
 
 from __future__ import annotations
