@@ -18,9 +18,9 @@ from leadscore.errors import ModelError
 from leadscore.examples import judging_examples, known_by, learning_examples
 from leadscore.gate import Evidence, Rule, Verdict, as_read_by, compare, comparison, rules, segments
 from leadscore.gate.recipe import Recipe
-from leadscore.gate.short_horizons import Shares, longest_enough, parts_of, reached_within
+from leadscore.gate.short_horizons import Shares, longest_enough
 from leadscore.history import DAY, History, read_history
-from leadscore.labels import reached
+from leadscore.labels import parts_of, reached, reached_within
 from tests.hand import history_of
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def test_the_level_of_shorter_outcomes_is_judged_by_the_share_of_them(simple: Hi
 def test_all_leads_of_a_morning_count_and_never_the_decided_ones_only(simple: History) -> None:
     examples = judging_examples(simple, simple.known_until - 60 * DAY)
 
-    outcome = reached_within(simple, examples, [7])
+    outcome = reached_within(simple, examples.lead, examples.as_of, [7])
 
     over = examples.as_of + 7 * DAY <= simple.known_until
     assert_array_equal(np.isnan(outcome[:, 0]), ~over)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leadscore.backtest import backtest, default_cuts, learn, side_by_side
+from leadscore.drift import drift
 from leadscore.examples import learning_examples
 from leadscore.findings import findings
 from leadscore.labels import reached
@@ -16,6 +17,7 @@ from leadscore.peers import peers
 
 if TYPE_CHECKING:
     from leadscore.backtest import Backtest
+    from leadscore.drift import Drift
     from leadscore.findings import Findings
     from leadscore.history import History
     from leadscore.model import FunnelModel
@@ -40,6 +42,8 @@ class Trained:
         What that showed.
     peers : tuple of Peer
         The baselines on the same examples.
+    drift : Drift
+        What moved between the latest time and the time before.
     """
 
     model: FunnelModel
@@ -47,6 +51,7 @@ class Trained:
     backtest: Backtest
     findings: Findings
     peers: tuple[Peer, ...]
+    drift: Drift
 
 
 def train(history: History, n_jobs: int) -> Trained:
@@ -68,6 +73,8 @@ def train(history: History, n_jobs: int) -> Trained:
     model, found = found.serving(model)
     for warning in found.warnings:
         log.warning("%s", warning)
+    moved = drift(history, past.judged)
+    log.log(logging.WARNING if moved.findings else logging.INFO, "%s", moved)
     n_ripe = int(np.count_nonzero(~np.isnan(outcome).all(axis=1)))
     log.info("learnt from %d ripe examples of %d leads", n_ripe, len(np.unique(examples.lead)))
-    return Trained(model, n_ripe, past, found, peers(history, past, n_jobs))
+    return Trained(model, n_ripe, past, found, peers(history, past, n_jobs), moved)

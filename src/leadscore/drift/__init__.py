@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from leadscore.backtest import judge
 from leadscore.drift.ended import OnlyLearnt, only_learnt
 from leadscore.drift.entering import new_leads
 from leadscore.drift.level import levels
@@ -18,10 +19,12 @@ from leadscore.drift.outcomes import Outcomes, orders
 from leadscore.drift.result import GO_ON, LOOK, RECALIBRATE, RETRAIN, Advice, Drift, Finding, drift_among
 from leadscore.drift.statistic import findings_of
 from leadscore.drift.windows import LEAST_PAST, Windows, window_days
+from leadscore.examples import judging_examples
 
 if TYPE_CHECKING:
     from leadscore.history import History
     from leadscore.metrics import Judged
+    from leadscore.model import FunnelModel
 
 __all__ = [
     "GO_ON",
@@ -33,6 +36,7 @@ __all__ = [
     "Finding",
     "OnlyLearnt",
     "drift",
+    "drift_since",
     "only_learnt",
 ]
 
@@ -55,3 +59,8 @@ def drift(history: History, judged: Judged) -> Drift:
     outcomes = Outcomes.of(history, rows, days)
     said = [*levels(judged, outcomes), *orders(judged, outcomes)]
     return drift_among([*findings_of(inputs, late, ~late), *said, *meanings(history, windows)])
+
+
+def drift_since(history: History, model: FunnelModel) -> Drift:
+    """What moved lately, with what a model says on the mornings since its last label ended."""
+    return drift(history, judge(history, model, judging_examples(history, model.trained_until_)))

@@ -90,7 +90,8 @@ def _number(name: str, value: Float64s, window: Int64s, past: Bools) -> list[Sta
     for what, column in (("in its middle", score), ("in its spread", np.abs(score - np.median(of_past)))):
         spread = float(column[past[at]].var())
         if spread > 0:
-            series = Series("mean", np.bincount(at, column, n_windows), n, spread)
+            total = np.bincount(at, column, n_windows).astype(np.float64)
+            series = Series("mean", total, n, spread)
             found.append(Statistic("features", name, f"{name} of new leads moved {what}", series))
     return found
 

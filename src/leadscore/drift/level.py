@@ -21,17 +21,14 @@ from leadscore.drift.result import RECALIBRATE, Finding
 from leadscore.drift.windows import LEAST_PAST
 from leadscore.history import DAY
 from leadscore.history.zone import EPOCH
-from leadscore.labels import reached
+from leadscore.labels import parts_of, reached_within
 from leadscore.metrics import Resamples
 
 if TYPE_CHECKING:
     from leadscore.drift.outcomes import Outcomes, Rates
-    from leadscore.history import History
     from leadscore.history.line import Bools, Float32s, Float64s, Int64s
     from leadscore.metrics import Judged
 
-# A horizon is looked at whole, or by these parts, but never less than so many days of it.
-PARTS, LEAST_DAYS = (1, 2, 4), 7
 # As if so many more leads of each current stage had reached a stage evenly over its horizon.
 PRIOR = 5.0
 # A model is behind a level that moved if it is off in the same direction by so many standard deviations.
@@ -67,7 +64,7 @@ class _Said:
         for days in parts_of(horizon):
             rows = np.flatnonzero(left & (judged.as_of + days * DAY <= history.known_until))
             left[rows] = False
-            came[rows] = _within(history, judged.lead[rows], judged.as_of[rows], place, days)
+            came[rows] = _within(outcomes, judged.lead[rows], judged.as_of[rows], days)[:, place]
             if days < horizon:
                 share, noise = _shares(outcomes, place, days)
                 factor[rows], share_noise[rows] = share[judged.stage[rows]], noise[judged.stage[rows]]
@@ -173,23 +170,15 @@ def _clear(apart: float, sampling: float, rates: Rates) -> tuple[float, float]:
     return z, float(2 * student.sf(abs(z), freedom))
 
 
-def parts_of(horizon_days: int) -> list[int]:
-    """The days within which outcomes may be looked at, longest first: the horizon, its parts, and at least a week."""
-    least = min(LEAST_DAYS, horizon_days)
-    return sorted({max(horizon_days // part, least) for part in PARTS} | {least}, reverse=True)
-
-
-def _within(history: History, lead: Int64s, as_of: Int64s, place: int, days: int) -> Float32s:
-    """Whether each lead reached a stage within so many days, shape (n,)."""
-    stages = history.funnel.later_stages
-    funnel = history.funnel.model_copy(update={"horizon_days": dict.fromkeys(stages, days)})
-    return reached(replace(history, funnel=funnel), lead, as_of)[:, place]
+def _within(outcomes: Outcomes, lead: Int64s, as_of: Int64s, days: int) -> Float32s:
+    """Whether each lead reached each stage within so many days, shape (n, n_later_stages)."""
+    return reached_within(outcomes.history, lead, as_of, [days] * len(outcomes.history.funnel.later_stages))
 
 
 def _shares(outcomes: Outcomes, place: int, days: int) -> tuple[Float64s, Float64s]:
     """By current stage, of those who reached a stage the share that did so within less, and its relative variance."""
     rows = np.flatnonzero(outcomes.outcome[:, place] == 1)
-    soon = _within(outcomes.history, outcomes.rows.lead[rows], outcomes.rows.as_of[rows], place, days)
+    soon = _within(outcomes, outcomes.rows.lead[rows], outcomes.rows.as_of[rows], days)[:, place]
     stage = outcomes.rows.stage[rows]
     n_stages = len(outcomes.history.funnel.stages) - 1
     n, x = (np.bincount(stage, weight, n_stages) for weight in (np.ones(len(rows)), soon.astype(np.float64)))

@@ -120,7 +120,7 @@ def touch_volumes(history: History, rows: OpenLeads, windows: Windows, past: Boo
     for name in (each for each in history.funnel.attributes.categories if each != OWNER):
         code, values = history.categories[name][rows.lead].astype(np.int64), history.vocabulary.categories[name]
         in_past = (window >= 0) & past[window]
-        share = np.count_nonzero((window >= 0) & late[window]) / max(np.count_nonzero(in_past), 1)
+        share = float(np.mean((window >= 0) & late[window]) / max(float(np.mean(in_past)), 1e-9))
         of_value = _table(cell, code, len(values), windows, rows)
         touches = _table(cell[row], code[row], len(values), windows, rows)
         for at in common_values(values, code[in_past], share):
