@@ -118,7 +118,7 @@ EXAMPLES: dict[str, Example] = {
                     "now": 0.251,
                     "z": 9.1,
                     "p": 1e-12,
-                    "sentence": "Sql: said 7.5% on average, came 25.1%, on the mornings since 2025-01-06.",
+                    "sentence": "Sql: predicted 7.5% on average, observed 25.1%, on the mornings since 2025-01-06.",
                 }
             ],
         },

@@ -129,7 +129,7 @@ def _beside(outcomes: Outcomes, place: int, known: _Said) -> Finding | None:
     z, p = _clear(apart, (apart / root) ** 2 + learnt, rates)
     before, now = said / len(known.lead), came / len(known.lead)
     since = (EPOCH + timedelta(microseconds=begin)).date()
-    words = f"{stage}: said {before:.1%} on average, came {now:.1%}, on the mornings since {since}"
+    words = f"{stage}: predicted {before:.1%} on average, observed {now:.1%}, on the mornings since {since}"
     return Finding("level", stage, before, now, z, p, words, RECALIBRATE)
 
 
@@ -158,7 +158,7 @@ def _moved(outcomes: Outcomes, place: int, behind: list[float]) -> Finding | Non
     if not any(each * np.sign(z) >= BEHIND for each in behind):
         return None
     before, now, stage = expected / n, came / n, outcomes.history.funnel.later_stages[place]
-    words = f"{stage}: {now:.1%} of leads got there lately, {before:.1%} long before, and the model seems to be behind"
+    words = f"{stage}: {now:.1%} of leads reached it lately, {before:.1%} long before, and predictions lag behind"
     return Finding("level", stage, before, now, z, p, words, RECALIBRATE)
 
 
