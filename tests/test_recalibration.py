@@ -386,6 +386,8 @@ def test_a_recalibrated_model_is_a_candidate_that_names_its_origin(
     assert_array_equal(everything(moved_history, loaded), everything(moved_history, recalibrated.model))
     about = read_about(next((tmp_path / "models" / "artifacts").glob("**/funnel_model")))
     assert about["recalibrated_from"] == 7
+    assert about["drift"] == Drift().as_json()
+    assert run.data.tags["leadscore.drift"] == str(Drift())
     assert json.loads(json.dumps(about["moved"]))[WON]["fitted"] == "slope and intercept"
 
 

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from scipy.stats import cauchy
 from scipy.stats import t as student
 
 from leadscore.drift.outcomes import ENOUGH_LEADS, LEAST_LEADS
@@ -84,18 +85,27 @@ def levels(judged: Judged, outcomes: Outcomes) -> list[Finding]:
 
     Looked at are what was said beside what came, on the latest mornings and on all on which something was said, because
     where a level rises slowly a model is behind on every morning; and what came beside what used to come, as far as the
-    model seems to be behind. Of all these the clearest counts.
+    model seems to be behind. ``p`` is of all looks at all stages together, or that of the stage if it is higher: so of
+    all levels together there is one test.
     """
-    found = []
+    clearest, own, every = [], [], []
     for place in range(len(judged.funnel.later_stages)):
         said = _Said.read(judged, outcomes, place)
         beside = [_beside(outcomes, place, look) for look in _looks(said, outcomes)]
         moved = _moved(outcomes, place, [each.z for each in beside if each is not None])
         known = [each for each in (*beside, moved) if each is not None]
         if known:
-            clearest = min(known, key=lambda each: each.p)
-            found.append(replace(clearest, p=min(clearest.p * (len(beside) + 1), 1.0)))
-    return found
+            # A look that shows nothing counts as one.
+            looks = [each.p for each in known] + [1.0] * (len(beside) + 1 - len(known))
+            clearest.append(min(known, key=lambda each: each.p))
+            own.append(together(looks))
+            every += looks
+    return [replace(each, p=max(p, together(every))) for each, p in zip(clearest, own, strict=True)]
+
+
+def together(p: list[float]) -> float:
+    """One chance of several that depend on each other: their Cauchy combination (Liu and Xie, 2020)."""
+    return float(cauchy.sf(np.tan(np.pi * (0.5 - np.clip(p, 1e-15, 0.99))).mean()))
 
 
 def _looks(said: _Said, outcomes: Outcomes) -> list[_Said]:

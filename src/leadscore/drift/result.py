@@ -115,21 +115,25 @@ def drift_among(tests: list[Finding]) -> Drift:
     """The findings that are clear though so many were looked at.
 
     Holm's procedure at `FALSE_ALARM` for all together, with weights (Holm, A simple sequentially rejective multiple
-    test procedure, 1979, 4): level and order, meaning, and inputs share alike, so that many columns do not drown a
-    level.
+    test procedure, 1979, 4): level, order, meaning and inputs share alike, so that many columns do not drown a level.
+    All levels are one test, as `leadscore.drift.level.levels` says.
     """
     shares = Counter(_share(each.what) for each in tests)
-    weights = [1 / shares[_share(each.what)] for each in tests]
-    left = sorted(zip(tests, weights, strict=True), key=lambda each: each[0].p / each[1])
+    weight = {share: 1 if share == "level" else 1 / n for share, n in shares.items()}
+    left = sorted(tests, key=lambda each: each.p / weight[_share(each.what)])
     found: list[Finding] = []
-    while left and left[0][0].p <= FALSE_ALARM * left[0][1] / sum(weight for _, weight in left):
-        found.append(left.pop(0)[0])
+    while left and left[0].p <= FALSE_ALARM * weight[_share(left[0].what)] / _weight_of(left, weight):
+        found.append(left.pop(0))
     urgent: tuple[Advice, ...] = (LOOK, RETRAIN, RECALIBRATE, GO_ON)
     found.sort(key=lambda each: (urgent.index(each.advice), -abs(each.z)))
     return Drift(tuple(found), len(tests))
 
 
+def _weight_of(tests: list[Finding], weight: dict[str, float]) -> float:
+    """Of all tests together, in which levels are one."""
+    shares = Counter(_share(each.what) for each in tests)
+    return sum(weight[share] * (1 if share == "level" else n) for share, n in shares.items())
+
+
 def _share(what: What) -> str:
-    if what in {"level", "order"}:
-        return "model"
-    return "meaning" if what == "meaning" else "inputs"
+    return what if what in {"level", "order", "meaning"} else "inputs"
