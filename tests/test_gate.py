@@ -392,9 +392,7 @@ def test_no_model_is_judged_on_mornings_before_its_labels_ended(history: History
 
 
 @pytest.mark.parametrize(("by_later_mornings", "kept"), [(True, True), (False, False)])
-def test_broken_data_that_last_hold_back_only_where_nothing_else_decides(
-    *, by_later_mornings: bool, kept: bool
-) -> None:
+def test_broken_data_that_last_count_where_nothing_else_decides(*, by_later_mornings: bool, kept: bool) -> None:
     stopped = Finding("volume", "touches call", 0.5, 0.0, -9.0, 1e-9, "touches of kind call: 0, before 0.5", LOOK)
     lasting, nothing = Drift((stopped,), 5), Drift((), 5)
 
