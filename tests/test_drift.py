@@ -187,7 +187,7 @@ def test_most_urgent_advice_wins(asked: list[Advice], advice: Advice) -> None:
 def test_many_tests_are_held_to_one_percent_together() -> None:
     columns = [finding("features", p=0.5) for _ in range(98)]
 
-    # Inputs, level, order and meaning share 1 %, as far as they are looked at.
+    # Inputs and level share 1 % alike.
     assert not drift_among([*columns, finding("features", p=0.02 / 99)]).findings
     assert drift_among([*columns, finding("features", p=0.009 / 99)]).findings
     assert drift_among([*columns, finding("level", p=0.004)]).findings
