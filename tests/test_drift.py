@@ -11,6 +11,7 @@ import pytest
 from benchmarks.drift_worlds import USUAL, WORLDS
 from benchmarks.worlds import DAYS, World, company, day
 from leadscore.drift import GO_ON, LOOK, RECALIBRATE, RETRAIN, Drift, Finding, drift, only_learnt
+from leadscore.drift.open_leads import OpenLeads, touch_volumes
 from leadscore.drift.result import drift_among
 from leadscore.drift.series import Series
 from leadscore.drift.windows import Windows
@@ -275,3 +276,17 @@ def test_broken_data_that_last_are_apart() -> None:
     assert not learnt.ended.findings
     assert only_learnt(stopped, day(CANDIDATE), day(CANDIDATE)) is None
     assert only_learnt(stopped, day(100), day(CANDIDATE)) is None
+
+
+def test_touches_are_counted_per_open_lead() -> None:
+    history = company(World(growth=6.0, touches=lambda _: USUAL), LEADS, seed=1)
+    windows = Windows.until(history, history.known_until, 28)
+    late = windows.last(1)
+    rows = OpenLeads.since(history, int(windows.edges[0]))
+
+    emails = next(
+        each for each in touch_volumes(history, rows, windows, ~late, late) if each.subject == "touches email"
+    )
+
+    assert emails.series.x[-1] > 3 * emails.series.x[4]
+    assert emails.series.x[4:] / emails.series.n[4:] == pytest.approx(1.0, abs=0.3)
