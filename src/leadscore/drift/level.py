@@ -163,7 +163,8 @@ def _moved(outcomes: Outcomes, place: int, behind: list[float]) -> Finding | Non
     if all_before.n_past < LEAST_PAST or not expected:
         return None
     apart = float(np.log((came + 0.5) / (expected + 0.5)))
-    sampling = (1 - rates.usual) * (1 / expected + 1 / max(float(rates.came[rates.past].sum()), 1.0))
+    per_lead = outcomes.rows_per_lead(place, n_late)
+    sampling = per_lead * (1 - rates.usual) * (1 / expected + 1 / max(float(rates.came[rates.past].sum()), 1.0))
     z, p = _clear(apart, sampling, all_before)
     if not any(each * np.sign(z) >= BEHIND for each in behind):
         return None

@@ -11,7 +11,6 @@ from scipy.stats import norm
 
 from leadscore.drift.open_leads import usual_rates
 from leadscore.drift.result import RETRAIN, Finding
-from leadscore.drift.series import LEAST_NOISE
 from leadscore.drift.windows import LEAST_PAST, Windows
 from leadscore.history import DAY
 from leadscore.labels import reached
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
 # The latest outcomes are those of at least so many leads of either kind; up to so many where they can be had.
 LEAST_LEADS, ENOUGH_LEADS = 40, 100
+# Levels change by this share from window to window in any company, even if few windows show less.
+LEVEL_NOISE = 0.08
 # Order changes by this much in any company.
 ORDER_NOISE = 0.01
 RESAMPLES = 100
@@ -97,6 +98,13 @@ class Outcomes:
         usual = usual_rates(x[past].sum(axis=0), n[past].sum(axis=0))
         return Rates(x.sum(axis=1), n @ usual, n.sum(axis=1), past)
 
+    def rows_per_lead(self, place: int, n_late: int) -> float:
+        """How many times as large the variance of the last windows is because leads are in several of them."""
+        window, known = self._known(place)
+        late = known & (window >= len(self.windows(place)) - n_late)
+        n = np.unique(self.rows.lead[late], return_counts=True)[1]
+        return float((n**2).sum() / max(n.sum(), 1))
+
 
 class Rates(NamedTuple):
     """How many leads reached a stage in each window.
@@ -136,7 +144,7 @@ class Rates(NamedTuple):
         ratio = came / expected - 1
         fitted = line @ np.linalg.lstsq(line * weight[:, None], ratio * weight, rcond=None)[0]
         beyond = (expected * (ratio - fitted) ** 2).sum() * len(came) / max(len(came) - 2, 1)
-        return max(float((beyond - len(came) * (1 - self.usual)) / expected.sum()), LEAST_NOISE**2)
+        return max(float((beyond - len(came) * (1 - self.usual)) / expected.sum()), LEVEL_NOISE**2)
 
 
 def orders(judged: Judged, outcomes: Outcomes) -> list[Finding]:
