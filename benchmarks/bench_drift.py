@@ -12,6 +12,18 @@ them today. In five worlds it is known what is right:
 ``recalibration harms``  the candidate is the champion, recalibrated on these days                       held back
 =======================  ==============================================================================  =========
 
+``worlds``: what is said at training in seven worlds.
+
+==================================  ===========================================  ==================
+``level times 5 in a year``         the odds rise to five times in the last year  recalibrate
+``a feature's meaning turned``      large companies are worse rather than better  retrain on a window
+``a source that dies``              no lead from webinars for 40 days             look at the data
+``touches that stop``               no call for 40 days                           look at the data
+``growing by half a year on year``  of leads, not of what each gets               nothing, go on
+``seasonal``                        leads, touches and level                      nothing, go on
+``nothing``                         nothing changes                               nothing, go on
+==================================  ===========================================  ==================
+
 Results are kept in ``build/bench_drift.jsonl``: a run that was stopped goes on there. Prints a line per company and,
 last, one line of JSON.
 """
@@ -22,16 +34,19 @@ import argparse
 import json
 import os
 import time
-from collections import Counter
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from benchmarks.drift_worlds import WORLDS, said
 from benchmarks.worlds import DAYS, World, company, day
 from leadscore.backtest import learn_until
 from leadscore.gate import compare
 from leadscore.recalibration import recalibrate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from leadscore.gate import Verdict
 
 LEADS = 3_000
@@ -62,35 +77,56 @@ def gate(world: str, seed: int, n_jobs: int) -> Verdict | None:
     return compare(history, candidate, champion, n_jobs)
 
 
+def gate_result(world: str, seed: int, n_jobs: int) -> dict[str, Any]:
+    """What the gate decides in a world, and by what."""
+    verdict = gate(world, seed, n_jobs)
+    if verdict is None:
+        return {"right": GATE[world][1] == HELD_BACK, "decision": "no candidate"}
+    return {
+        "right": verdict.decision == GATE[world][1],
+        "decision": verdict.decision,
+        "broken": [rule.name for rule in verdict.rules if not rule.kept],
+        "evidence": verdict.evidence[-1].name,
+    }
+
+
+PARTS: dict[str, tuple[Collection[str], Callable[[str, int, int], dict[str, Any]]]] = {
+    "worlds": (WORLDS, said),
+    "gate": (GATE, gate_result),
+}
+
+
 def main() -> None:
     """Read the arguments, run what is not there yet, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--n-jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, default=Path("build/bench_drift.jsonl"))
     asked = parser.parse_args()
     asked.results.parent.mkdir(parents=True, exist_ok=True)
     lines = asked.results.read_text().splitlines() if asked.results.exists() else []
-    known = {(each["world"], each["seed"]): each for each in map(json.loads, lines)}
-    totals = {}
-    for world, (_, right) in GATE.items():
-        decisions: Counter[str] = Counter()
-        for seed in range(1, asked.seeds + 1):
-            found = known.get((world, seed))
+    known = {(each["part"], each["world"], each["seed"]): each for each in map(json.loads, lines) if "part" in each}
+    totals: dict[str, dict[str, dict[str, int]]] = {}
+    for part in asked.parts:
+        worlds, look = PARTS[part]
+        for world, seed in product(worlds, range(1, asked.seeds + 1)):
+            found = known.get((part, world, seed))
             if found is None:
                 begun = time.perf_counter()
-                verdict = gate(world, seed, asked.n_jobs)
-                found = {"world": world, "seed": seed, "decision": verdict.decision if verdict else "no candidate"}
-                found["broken"] = [rule.name for rule in verdict.rules if not rule.kept] if verdict else []
-                found["evidence"] = verdict.evidence[-1].name if verdict else ""
+                found = {"part": part, "world": world, "seed": seed} | look(world, seed, asked.n_jobs)
                 found["seconds"] = round(time.perf_counter() - begun, 1)
                 with asked.results.open("a") as results:
                     results.write(json.dumps(found) + "\n")
-            decisions[found["decision"]] += 1
-            print(f"gate: {world}, seed {seed}: {found['decision']} by {found['evidence']} {found['broken']}")
-        n_right = decisions[right] + (decisions["no candidate"] if right == HELD_BACK else 0)
-        totals[world] = {"right": n_right, "seeds": asked.seeds, "not comparable": decisions["not comparable"]}
-    print(json.dumps({"gate": totals}))
+            total = totals.setdefault(part, {}).setdefault(world, {"right": 0, "seeds": 0})
+            total["right"] += found["right"]
+            total["seeds"] += 1
+            if part == "gate":
+                not_comparable = found["decision"] == "not comparable"
+                total["not comparable"] = total.get("not comparable", 0) + not_comparable
+            words = {name: each for name, each in found.items() if name not in {"part", "world", "seed"}}
+            print(f"{part}: {world}, seed {seed}: {json.dumps(words)}", flush=True)
+    print(json.dumps(totals))
 
 
 if __name__ == "__main__":

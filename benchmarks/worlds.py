@@ -14,9 +14,11 @@ from leadscore.history import History, build_history, check_tables
 from leadscore.history.zone import micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from leadscore.history.line import Bools, Float64s
+
+    Names = np.typing.NDArray[np.str_]
 
 FUNNEL = """
 [funnel]
@@ -61,23 +63,41 @@ class World:
         The share of leads that come from fairs, a source of their own.
     bulk : callable
         Whether all leads of a day were marked as qualified, sooner or later, though most were not.
+    large : callable
+        Log odds that a large company adds.
+    dead : callable
+        The sources that bring no lead any more; the others take their share.
+    touches : callable
+        Touches of each kind per week and open lead; a function of the day of the touch, unlike all other settings.
+    growth : float
+        How many times as many leads come in a year later.
+    season : float
+        By which share more leads come in at the height of the year, and fewer at its low.
     """
 
     level: Callable[[float], float] = field(default=lambda _: 0.0)
     source: Callable[[float], dict[str, float]] = field(default=lambda _: ADDED)
     fairs: Callable[[float], float] = field(default=lambda _: 0.0)
     bulk: Callable[[float], bool] = field(default=lambda _: False)
+    large: Callable[[float], float] = field(default=lambda _: LARGE)
+    dead: Callable[[float], Collection[str]] = field(default=lambda _: ())
+    touches: Callable[[float], dict[str, float]] = field(default=lambda _: {})
+    growth: float = 1.0
+    season: float = 0.0
 
 
 def company(world: World, n_leads: int, seed: int) -> History:
     """The history of a company in such a world, for `DAYS` from `BEGIN` on."""
     rng = np.random.default_rng(seed)
-    created = np.sort(rng.uniform(0, DAYS, n_leads))
+    # What only some worlds have is drawn apart, so that the others stay as they were.
+    apart = np.random.default_rng((seed, 1))
+    created = _created(world, np.sort(rng.uniform(0, DAYS, n_leads)))
     employees = np.round(np.exp(rng.normal(4, 1.2, n_leads)))
     at_fair = rng.random(n_leads) < [world.fairs(day) for day in created]
     source = np.where(at_fair, "fair", rng.choice(SOURCES, n_leads, p=(0.5, 0.3, 0.2)))
+    source = _of_the_living(world, created, source, apart)
     added = np.array([world.level(day) + world.source(day)[each] for day, each in zip(created, source, strict=True)])
-    added += LARGE * (employees > np.median(employees))
+    added += np.array([world.large(day) for day in created]) * (employees > np.median(employees))
     bulk = np.array([world.bulk(day) for day in created])
     suits = rng.random(n_leads) < _chance(QUALIFIED + added)
     qualified = suits | bulk
@@ -95,7 +115,7 @@ def company(world: World, n_leads: int, seed: int) -> History:
             {"lead_id": names, "created_at": _texts(created), "employees": employees, "source": source.astype(str)}
         ),
         "transitions": pa.concat_tables(moves),
-        "touches": pa.table({name: pa.array([], pa.string()) for name in ("lead_id", "kind", "occurred_at")}),
+        "touches": _touches(world, names, created, np.minimum(end, DAYS), apart),
     }
     funnel = parse_funnel(FUNNEL)
     return build_history(check_tables(raw, funnel, day(DAYS)), funnel)
@@ -106,11 +126,45 @@ def day(number: float) -> int:
     return micros(BEGIN + timedelta(days=number))
 
 
+def _created(world: World, even: Float64s) -> Float64s:
+    """The days that leads are created on, made of days that are spread evenly."""
+    if world.growth == 1 and not world.season:
+        return even
+    days = np.linspace(0, DAYS, 10 * DAYS)
+    often = np.cumsum(world.growth ** (days / 365) * (1 + world.season * np.sin(2 * np.pi * days / 365)))
+    return np.interp(even / DAYS, (often - often[0]) / (often[-1] - often[0]), days)
+
+
+def _of_the_living(world: World, created: Float64s, source: Names, rng: np.random.Generator) -> Names:
+    """The sources, with others in place of those that were dead by then."""
+    dead = np.array([each in world.dead(day) for day, each in zip(created, source, strict=True)], np.bool_)
+    alive = [[name for name in SOURCES if name not in world.dead(day)] for day in created[dead]]
+    source = source.copy()
+    source[dead] = [rng.choice(names) for names in alive]
+    return source
+
+
+def _touches(world: World, names: Names, begin: Float64s, end: Float64s, rng: np.random.Generator) -> pa.Table:
+    """Touches of each lead while it is open, at the rates of their day."""
+    columns: dict[str, list[str]] = {name: [] for name in ("lead_id", "kind", "occurred_at")}
+    for kind in world.touches(0.0):
+        most = max(world.touches(float(day)).get(kind, 0.0) for day in range(DAYS + 1))
+        n = rng.poisson(most / 7 * (end - begin))
+        lead = np.repeat(np.arange(len(names)), n)
+        when = rng.uniform(begin[lead], end[lead])
+        rate = np.array([world.touches(day).get(kind, 0.0) for day in when])
+        kept = rng.random(len(when)) * most < rate
+        columns["lead_id"] += names[lead[kept]].tolist()
+        columns["kind"] += [kind] * int(kept.sum())
+        columns["occurred_at"] += _texts(when[kept])
+    return pa.table(columns, schema=pa.schema([(name, pa.string()) for name in columns]))
+
+
 def _chance(log_odds: Float64s) -> Float64s:
     return 1 / (1 + np.exp(-log_odds))
 
 
-def _moves(names: np.typing.NDArray[np.str_], stage: str, when: Float64s, rows: Bools) -> pa.Table:
+def _moves(names: Names, stage: str, when: Float64s, rows: Bools) -> pa.Table:
     kept = rows & (when < DAYS)
     return pa.table(
         {"lead_id": names[kept], "stage": [stage] * int(kept.sum()), "occurred_at": _texts(when[kept])},

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from leadscore.backtest import learn_until
+from leadscore.drift import RECALIBRATE, Drift, Finding
 from leadscore.examples import learning_examples
 from leadscore.history import read_history
 from leadscore.labels import reached
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from leadscore.store import Store
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
+# What had moved when the registered model was trained.
+SAID = Drift((Finding("level", "sql", 0.075, 0.251, 9.1, 1e-12, "sql: it rose", RECALIBRATE),), n_tests=92)
 # Seconds, not minutes: fewer examples and fewer trees than the settings that are served.
 QUICK = """
 [examples]
@@ -111,7 +114,7 @@ def registered(small_model: FunnelModel, empty_store: Path, tmp_path_factory: py
     with pytest.MonkeyPatch.context() as patch:
         enter(folder, patch)
         with connected() as client, mlflow.start_run(experiment_id=experiment_id(client)):
-            log_model(small_model, {"note": "a test", "jitter": {}})
+            log_model(small_model, {"note": "a test", "jitter": {}, "drift": SAID.as_json()})
             client.set_registered_model_alias("leadscore", CHAMPION, "1")
     return folder
 

@@ -22,6 +22,7 @@ from leadscore.registry.connection import connected, experiment_id
 from leadscore.registry.runs import log_model
 from leadscore.registry.versions import CHAMPION
 from leadscore.scoring import rank, score_leads, score_records
+from tests.fixtures import SAID
 from tests.service import Clock, leads_as_sent, running, settings_of
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def test_a_stale_model_is_flagged_everywhere(
     assert flags() == [False] * 5
     assert api.get("/readyz").json()["history"] == "ok"
     assert api.get("/v1/model").json()["warnings"] == []
+    assert api.get("/v1/model").json()["drift"] == SAID.as_json()
     assert "retrain" not in caplog.text
     clock.now += 1
     assert flags() == [True] * 5

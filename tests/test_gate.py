@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +15,14 @@ from scipy.stats import norm
 from leadscore import backtest
 from leadscore.backtest import default_cuts, learn, learn_until
 from leadscore.config import parse_funnel
+from leadscore.drift import LOOK, Drift, Finding, OnlyLearnt
 from leadscore.errors import ModelError
 from leadscore.examples import judging_examples, known_by, learning_examples
 from leadscore.gate import Evidence, Rule, Verdict, as_read_by, compare, comparison, rules, segments
 from leadscore.gate.recipe import Recipe
-from leadscore.gate.short_horizons import Shares, longest_enough, parts_of, reached_within
+from leadscore.gate.short_horizons import Shares, longest_enough
 from leadscore.history import DAY, History, read_history
-from leadscore.labels import reached
+from leadscore.labels import parts_of, reached, reached_within
 from tests.hand import history_of
 from tests.served import serving_base_rates
 
@@ -264,7 +266,7 @@ def test_the_level_of_shorter_outcomes_is_judged_by_the_share_of_them(simple: Hi
 def test_all_leads_of_a_morning_count_and_never_the_decided_ones_only(simple: History) -> None:
     examples = judging_examples(simple, simple.known_until - 60 * DAY)
 
-    outcome = reached_within(simple, examples, [7])
+    outcome = reached_within(simple, examples.lead, examples.as_of, [7])
 
     over = examples.as_of + 7 * DAY <= simple.known_until
     assert_array_equal(np.isnan(outcome[:, 0]), ~over)
@@ -388,3 +390,37 @@ def test_no_model_is_judged_on_mornings_before_its_labels_ended(history: History
     [evidence] = compare(history, late, champion, n_jobs=1).evidence
 
     assert f"on mornings since {comparison.day(late.trained_until_)}" in evidence.judged
+
+
+@pytest.mark.parametrize(("by_later_mornings", "kept"), [(True, True), (False, False)])
+def test_broken_data_that_last_count_where_nothing_else_decides(*, by_later_mornings: bool, kept: bool) -> None:
+    stopped = Finding("volume", "touches call", 0.5, 0.0, -9.0, 1e-9, "touches of kind call: 0, before 0.5", LOOK)
+    lasting, nothing = Drift((stopped,), 5), Drift((), 5)
+
+    rule = rules.of_the_inputs(OnlyLearnt(nothing, lasting), by_later_mornings=by_later_mornings)
+    ended = rules.of_the_inputs(OnlyLearnt(lasting, nothing), by_later_mornings=by_later_mornings)
+
+    assert (rule.name, rule.kept) == ("inputs", kept)
+    assert not ended.kept
+    assert "in what only the candidate learnt from: touches of kind call" in ended.found
+    assert rules.of_the_inputs(None, by_later_mornings=False).kept
+
+
+def test_candidate_that_learnt_from_a_broken_month_is_held_back(
+    monkeypatch: pytest.MonkeyPatch, simple: History
+) -> None:
+    old, candidate = (learn_until(simple, simple.known_until - days * DAY, n_jobs=1) for days in (150, 90))
+    moved = Finding("level", "lead to won", 0.1, 0.5, 9.0, 1e-9, "moves from lead to won: 0.5, before 0.1")
+    looked_at = []
+
+    def broken(*asked: object) -> OnlyLearnt:
+        looked_at.append(asked)
+        return OnlyLearnt(Drift((moved,), 5), Drift((), 5))
+
+    monkeypatch.setattr(import_module("leadscore.gate.compare"), "only_learnt", broken)
+
+    verdict = compare(simple, candidate, old, n_jobs=1)
+
+    assert looked_at == [(simple, old.trained_until_, candidate.trained_until_)]
+    assert [rule.name for rule in verdict.rules if not rule.kept] == ["inputs"]
+    assert verdict.decision == "held back"

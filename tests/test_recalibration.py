@@ -14,6 +14,7 @@ from scipy.special import expit, logit
 
 from leadscore.backtest import default_cuts, judge, learn_until
 from leadscore.config import parse_funnel
+from leadscore.drift import Drift
 from leadscore.errors import ModelError
 from leadscore.examples import judging_examples
 from leadscore.gate import compare, recipe
@@ -373,7 +374,7 @@ def test_what_moved_is_told_in_a_sentence(recalibrated: Recalibrated) -> None:
 def test_a_recalibrated_model_is_a_candidate_that_names_its_origin(
     moved_history: History, recalibrated: Recalibrated, tmp_path: Path
 ) -> None:
-    candidate = log_recalibration(recalibrated, moved_history, "moved", source=7)
+    candidate = log_recalibration(recalibrated, Drift(), moved_history, "moved", source=7)
 
     with connected() as client:
         version = client.get_model_version("leadscore", str(candidate.version))
@@ -386,6 +387,8 @@ def test_a_recalibrated_model_is_a_candidate_that_names_its_origin(
     assert_array_equal(everything(moved_history, loaded), everything(moved_history, recalibrated.model))
     about = read_about(next((tmp_path / "models" / "artifacts").glob("**/funnel_model")))
     assert about["recalibrated_from"] == 7
+    assert about["drift"] == Drift().as_json()
+    assert run.data.tags["leadscore.drift"] == str(Drift())
     assert json.loads(json.dumps(about["moved"]))[WON]["fitted"] == "slope and intercept"
 
 

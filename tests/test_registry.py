@@ -135,7 +135,7 @@ def test_the_first_candidate_is_champion_and_no_later_one(
     assert champions() == {CHAMPION: 1}
 
 
-def test_a_run_tells_settings_data_and_code(one: Candidate, history: History) -> None:
+def test_a_run_tells_settings_data_and_code(one: Candidate, trained: Trained, history: History) -> None:
     run = run_of(one)
 
     assert run.info.status == "FINISHED"
@@ -149,6 +149,7 @@ def test_a_run_tells_settings_data_and_code(one: Candidate, history: History) ->
         name.removeprefix("lightgbm.") for name in run.data.params if name.startswith("lightgbm.")
     }
     assert run.data.tags["leadscore.version"] == "0.1.0"
+    assert run.data.tags["leadscore.drift"] == str(trained.drift)
 
 
 def test_a_run_tells_figures_of_every_stage(one: Candidate, trained: Trained) -> None:

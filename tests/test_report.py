@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from leadscore.config import Source, read_funnel
+from leadscore.drift import RECALIBRATE, Drift, Finding
 from leadscore.features import Column
 from leadscore.funnel import NeverClosed
 from leadscore.history import DAY, History, read_history
@@ -217,8 +218,23 @@ def test_warnings_come_before_everything_else(trained: Trained, history: History
     assert "To reach mql Too few outcomes: there are no trees." in read_aloud(html)
 
 
+def test_drift_is_said_in_a_box(trained: Trained, history: History) -> None:
+    rose = Finding(
+        "level", "sql", 0.075, 0.251, 9.1, 1e-12, f"sql: predicted 7.5%, observed 25.1%{HOSTILE}", RECALIBRATE
+    )
+
+    quiet, loud = (report(replace(trained, drift=each), history, "small") for each in (Drift((), 9), Drift((rose,), 9)))
+
+    assert "No drift found. " in read_aloud(quiet)
+    assert "The world moved" not in quiet
+    said = read_aloud(loud)
+    assert "The world moved: recalibrate Run make recalibrate, then make promote. Sql: predicted 7.5%" in said
+    assert said.index("The world moved") < said.index("Of the leads contacted")
+    assert HOSTILE not in loud
+
+
 def test_without_a_warning_there_is_no_box(trained: Trained, history: History) -> None:
-    assert "<aside" not in report(sure(trained), history, "small")
+    assert "<aside" not in report(replace(sure(trained), drift=Drift((), 9)), history, "small")
 
 
 def test_each_source_of_a_leak_has_a_row_with_what_to_do(trained: Trained, history: History) -> None:

@@ -7,6 +7,7 @@ is 2 days. At 2024-03-04 09:00 sql is reached, on the last moment of (as_of, as_
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +15,13 @@ import numpy as np
 from leadscore.history import DAY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from leadscore.history import History
     from leadscore.history.line import Bools, Float32s, Int64s
+
+# Outcomes are looked at within a whole horizon, or within these parts of it, but never within less than so many days.
+PARTS, LEAST_DAYS = (1, 2, 4), 7
 
 
 def reached(history: History, lead: Int64s, as_of: Int64s) -> Float32s:
@@ -35,6 +41,19 @@ def reached(history: History, lead: Int64s, as_of: Int64s) -> Float32s:
         known = (current < stage) & ripe(as_of, days, history.known_until)
         outcome[known, stage - 1] = (entered[after[days]] > entered[now])[known]
     return outcome
+
+
+def reached_within(history: History, lead: Int64s, as_of: Int64s, days: Sequence[int]) -> Float32s:
+    """As `reached`, within other days for each stage to reach."""
+    horizons = dict(zip(history.funnel.later_stages, days, strict=True))
+    funnel = history.funnel.model_copy(update={"horizon_days": horizons})
+    return reached(replace(history, funnel=funnel), lead, as_of)
+
+
+def parts_of(horizon_days: int) -> list[int]:
+    """The days within which outcomes may be looked at, longest first: the horizon, its parts, and at least a week."""
+    least = min(LEAST_DAYS, horizon_days)
+    return sorted({max(horizon_days // part, least) for part in PARTS} | {least}, reverse=True)
 
 
 def ripe(as_of: Int64s, horizon_days: int, known_until: int) -> Bools:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leadscore.backtest import backtest, default_cuts, learn, side_by_side
+from leadscore.drift import drift
 from leadscore.examples import learning_examples
 from leadscore.findings import findings
 from leadscore.labels import reached
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from leadscore.backtest import Backtest
+    from leadscore.drift import Drift
     from leadscore.examples import Examples
     from leadscore.findings import Findings
     from leadscore.history import History
@@ -48,6 +50,8 @@ class Trained:
         What that showed.
     peers : tuple of Peer
         The baselines on the same examples.
+    drift : Drift
+        What moved between the latest time and the time before.
     """
 
     model: FunnelModel
@@ -55,6 +59,7 @@ class Trained:
     backtest: Backtest
     findings: Findings
     peers: tuple[Peer, ...]
+    drift: Drift
 
 
 def train(history: History, n_jobs: int) -> Trained:
@@ -77,14 +82,16 @@ def train(history: History, n_jobs: int) -> Trained:
     if any(pair.corrected or not pair.trees for pairs in model.pairs() for pair in pairs):
         model.grades_ = _graded(history, model, examples)
     found = found.about(model)
+    moved = drift(history, past.judged)
     past = as_served(past, found.pairs)
     for warning in found.warnings:
         log.warning("%s", warning)
+    log.log(logging.WARNING if moved.findings else logging.INFO, "%s", moved)
     baselines = peers(history, past, n_jobs)
     model.doubts_ = doubts(model, found, baselines)
     n_ripe = int(np.count_nonzero(~np.isnan(outcome).all(axis=1)))
     log.info("learnt from %d ripe examples of %d leads", n_ripe, len(np.unique(examples.lead)))
-    return Trained(model, n_ripe, past, found, baselines)
+    return Trained(model, n_ripe, past, found, baselines, moved)
 
 
 def _graded(history: History, model: FunnelModel, examples: Examples) -> Grades:

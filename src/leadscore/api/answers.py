@@ -206,6 +206,29 @@ class StageAnswer(BaseModel):
     pairs: list[PairAnswer] = Field(description="For each current stage before this one.")
 
 
+class DriftFinding(BaseModel):
+    """Something that moved by more than it used to."""
+
+    what: str = Field(
+        description="`level`, `order`, `meaning`, `features`, `categories`, `missingness` or `volume`.",
+    )
+    subject: str = Field(description="The stage, attribute, value or kind of touch.")
+    before: float = Field(description="What it was before; of a level, what the model predicted.")
+    now: float
+    z: float = Field(description="The difference in standard deviations of what is usual.")
+    p: float = Field(description="How likely such a difference is by chance.")
+    sentence: str
+
+
+class DriftAnswer(BaseModel):
+    """What had moved when the model was trained or recalibrated."""
+
+    advice: str = Field(description="`go on`, `recalibrate`, `retrain on a window` or `look at the data`.")
+    to_do: str = Field(description="The advice in a sentence.")
+    tests: int = Field(description="How many statistics were compared; 0 where the history is too short.")
+    findings: list[DriftFinding] = Field(description="The most urgent first.")
+
+
 class ModelAnswer(BaseModel):
     """The model in service."""
 
@@ -218,6 +241,7 @@ class ModelAnswer(BaseModel):
     figures: dict[str, float | None] = Field(description="Over all stages, on later time.")
     stage_figures: list[dict[str, float | str | None]]
     warnings: list[str]
+    drift: DriftAnswer | None = Field(description="Null for a model that was trained before drift was looked for.")
     left_out: int = Field(description="Leads that object to profiling and were not learnt from.")
     trouble: str | None = Field(description="Why a newer champion is not in service.")
 

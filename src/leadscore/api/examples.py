@@ -125,6 +125,22 @@ EXAMPLES: dict[str, Example] = {
         "figures": {"log_loss_gain": 0.061, "auc": 0.78},
         "stage_figures": [{"stage": "sql", "auc": 0.79}],
         "warnings": [],
+        "drift": {
+            "advice": "recalibrate",
+            "to_do": "Run make recalibrate, then make promote.",
+            "tests": 92,
+            "findings": [
+                {
+                    "what": "level",
+                    "subject": "sql",
+                    "before": 0.075,
+                    "now": 0.251,
+                    "z": 9.1,
+                    "p": 1e-12,
+                    "sentence": "Sql: predicted 7.5% on average, observed 25.1%, on the mornings since 2025-01-06.",
+                }
+            ],
+        },
         "left_out": 14,
         "trouble": None,
     },

@@ -45,6 +45,7 @@ def _model_info(served: Served, now: int) -> dict[str, Any]:
         "figures": about.get("overall", {}),
         "stage_figures": about.get("figures", []),
         "warnings": [*dict.fromkeys((*about.get("warnings", []), *model.doubts_)), *_stale(served, now)],
+        "drift": about.get("drift"),
         "left_out": about.get("left_out", 0),
     }
 

@@ -12,10 +12,11 @@ import numpy as np
 from leadscore.backtest import default_cuts, judge
 from leadscore.errors import TrainingError
 from leadscore.examples import judging_examples
-from leadscore.gate.short_horizons import LEAST_DAYS, Shares, least_leads, longest_enough, reached_within
+from leadscore.gate.short_horizons import Shares, least_leads, longest_enough
 from leadscore.gate.verdict import LEAST_LEADS, Evidence
 from leadscore.history import DAY
 from leadscore.history.zone import EPOCH
+from leadscore.labels import LEAST_DAYS, reached_within
 from leadscore.metrics import Judged, loss_differences
 from leadscore.peers import logistic_until
 
@@ -135,7 +136,9 @@ def enough_on(history: History, since: int) -> str:
     days = min(LEAST_DAYS, history.funnel.horizons[place])
     lately = judging_examples(history, history.known_until - 2 * history.funnel.horizons[place] * DAY)
     lately = lately.of(lately.as_of + days * DAY <= history.known_until)
-    outcome = reached_within(history, lately, [min(LEAST_DAYS, each) for each in history.funnel.horizons])
+    outcome = reached_within(
+        history, lately.lead, lately.as_of, [min(LEAST_DAYS, each) for each in history.funnel.horizons]
+    )
     n = least_leads(lately.lead, outcome[:, place]) if len(lately) else 0
     if not n:
         return ""

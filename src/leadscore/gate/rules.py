@@ -24,6 +24,7 @@ from leadscore.model.stage import is_at_bound
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from leadscore.drift import OnlyLearnt
     from leadscore.gate.comparison import Comparison
     from leadscore.history import History
     from leadscore.history.line import Bools, Float64s
@@ -74,6 +75,26 @@ def of_the_model(candidate: FunnelModel, leaks: str) -> list[Rule]:
         Rule("calibration slope", not at_bound, slope),
         Rule("leaks", not leaks, " | ".join(leaks.splitlines()) or "none was suspected in training"),
     ]
+
+
+def of_the_inputs(learnt: OnlyLearnt | None, *, by_later_mornings: bool) -> Rule:
+    """What the time that only the candidate learnt from must be like.
+
+    Broken where it differs from the time before and that since then: it does not hold any more. What lasts until now
+    is no reason to keep an older model; but where later mornings do not show what it does, it is one if the data seem
+    to be incomplete.
+    """
+    if learnt is None:
+        return Rule(
+            "inputs", kept=True, found="not looked at: too little time, or none that only the candidate learnt from"
+        )
+    found = [f"in what only the candidate learnt from: {each}" for each in learnt.ended.findings]
+    if not by_later_mornings:
+        found += [f"since the champion learnt: {each}" for each in learnt.lasting.findings]
+    said = (
+        f"nothing of {learnt.ended.n_tests} figures was different while only the candidate learnt, and as before since"
+    )
+    return Rule("inputs", not found, "; ".join(found) or said)
 
 
 def _log_loss(name: str, found: Comparison, theirs: Float64s, whose: str) -> Rule:

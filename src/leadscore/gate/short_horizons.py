@@ -8,14 +8,14 @@ whether that is right.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from leadscore.examples import judging_examples, known_by
 from leadscore.gate.verdict import LEAST_LEADS
-from leadscore.labels import reached
+from leadscore.labels import parts_of, reached, reached_within
 from leadscore.metrics import Resamples
 
 if TYPE_CHECKING:
@@ -25,25 +25,10 @@ if TYPE_CHECKING:
     from leadscore.history import History
     from leadscore.history.line import Bools, Float32s, Float64s, Int64s
 
-# A horizon is looked at whole, or by these parts, but never less than so many days of it.
-PARTS, LEAST_DAYS = (1, 2, 4), 7
 # From one past morning, of which shares are taken, to the next.
 EVERY_DAYS = 14
 # As if so many more leads of each current stage had the share of all.
 PRIOR = 5.0
-
-
-def parts_of(horizon_days: int) -> list[int]:
-    """The days within which outcomes may be looked at, longest first: the horizon, its parts, and at least a week."""
-    least = min(LEAST_DAYS, horizon_days)
-    return sorted({max(horizon_days // part, least) for part in PARTS} | {least}, reverse=True)
-
-
-def reached_within(history: History, examples: Examples, days: Sequence[int]) -> Float32s:
-    """As `leadscore.labels.reached`, within other days for each stage to reach."""
-    stages = history.funnel.later_stages
-    funnel = history.funnel.model_copy(update={"horizon_days": dict(zip(stages, days, strict=True))})
-    return reached(replace(history, funnel=funnel), examples.lead, examples.as_of)
 
 
 def longest_enough(history: History, examples: Examples) -> tuple[list[int], Float32s, Bools]:
@@ -60,10 +45,10 @@ def longest_enough(history: History, examples: Examples) -> tuple[list[int], Flo
     """
     parts = [parts_of(days) for days in history.funnel.horizons]
     chosen, enough = [days[-1] for days in parts], np.zeros(len(parts), np.bool_)
-    outcome = reached_within(history, examples, chosen)
+    outcome = reached_within(history, examples.lead, examples.as_of, chosen)
     for rank in reversed(range(max(map(len, parts)))):
         days = [each[min(rank, len(each) - 1)] for each in parts]
-        found = reached_within(history, examples, days)
+        found = reached_within(history, examples.lead, examples.as_of, days)
         for place, column in enumerate(found.T):
             if least_leads(examples.lead, column) >= LEAST_LEADS:
                 chosen[place], outcome[:, place], enough[place] = days[place], column, True
@@ -101,7 +86,7 @@ class Shares:
             return cls(value, drawn)
         examples = judging_examples(history, int(history.known.min()), EVERY_DAYS)
         whole = known_by(reached(history, examples.lead, examples.as_of), examples.as_of, funnel, until)
-        soon = reached_within(history, examples, days)
+        soon = reached_within(history, examples.lead, examples.as_of, days)
         stage = history.at(examples.lead, examples.as_of).steps.stage
         for place in np.flatnonzero(np.array(days) < np.array(funnel.horizons)).tolist():
             rows = np.flatnonzero(whole[:, place] == 1)

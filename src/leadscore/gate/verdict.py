@@ -19,7 +19,8 @@ class Rule:
     ----------
     name : str
         Against the champion: ``log loss``, ``level``, ``order``, ``capacity precision`` and ``segments``. Of the
-        candidate alone: ``ranks``, ``base rate``, ``logistic regression``, ``calibration slope`` and ``leaks``.
+        candidate alone: ``ranks``, ``base rate``, ``logistic regression``, ``calibration slope`` and ``leaks``; and
+        ``inputs``, of the time that only the candidate learnt from.
     kept : bool
         Whether the candidate keeps to it.
     found : str

@@ -12,22 +12,25 @@ import numpy as np
 from leadscore.registry import record
 from leadscore.registry.connection import connected, experiment_id, model_name
 from leadscore.registry.runs import Candidate, log_model
-from leadscore.registry.versions import RECALIBRATED_FROM
+from leadscore.registry.versions import DRIFT, LONGEST_TAG, RECALIBRATED_FROM
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from leadscore.drift import Drift
     from leadscore.history import History
     from leadscore.recalibration import Moved, Recalibrated
 
 
-def log_recalibration(found: Recalibrated, history: History, name: str, source: int) -> Candidate:
+def log_recalibration(found: Recalibrated, drift: Drift, history: History, name: str, source: int) -> Candidate:
     """Log what moved and register the recalibrated model as a candidate; the champion stays.
 
     Run and version carry the tag ``leadscore.recalibrated_from``.
 
     Parameters
     ----------
+    drift : Drift
+        What moved since the source learnt.
     name : str
         What the data set is called.
     source : int
@@ -44,10 +47,11 @@ def log_recalibration(found: Recalibrated, history: History, name: str, source: 
         "fingerprint": history.fingerprint(),
         "known_until": record.written(history.known_until),
         "recalibrated_from": source,
+        "drift": drift.as_json(),
         "moved": [_told(each) for each in found.moved],
     }
     with connected() as client:
-        tags = tag | {"leadscore.version": version_of("leadscore")}
+        tags = tag | {"leadscore.version": version_of("leadscore"), DRIFT: str(drift)[:LONGEST_TAG]}
         with mlflow.start_run(experiment_id=experiment_id(client), run_name=f"{name}, recalibrated", tags=tags) as run:
             mlflow.log_params({f"data.{key}": str(about[key]) for key in ("fingerprint", "known_until")})
             mlflow.log_params({"data.name": name, "recalibrated_from": str(source)})

@@ -13,7 +13,7 @@ import pandas as pd
 from leadscore.history.zone import EPOCH
 from leadscore.metrics import ALL
 from leadscore.model.withheld import TOO_FEW
-from leadscore.registry.versions import LEAKS
+from leadscore.registry.versions import DRIFT, LEAKS, LONGEST_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -39,6 +39,7 @@ def about(trained: Trained, history: History, name: str) -> dict[str, Any]:
         "baselines": {each.name: _peer(each) for each in trained.peers},
         "jitter": dict(zip(trained.model.funnel.later_stages, map(_or_none, found.jitter), strict=True)),
         "warnings": found.warnings,
+        "drift": trained.drift.as_json(),
         "left_out": history.left_out,
         "figures": json.loads(found.figures.to_json(orient="records", double_precision=15)),
     }
@@ -85,6 +86,7 @@ def tags(trained: Trained) -> dict[str, str]:
         "leadscore.no_signal": ", ".join(findings.no_signal),
         "leadscore.pairs": "\n".join(_pairs(trained.model)),
         LEAKS: "\n".join(map(str, findings.leaks)),
+        DRIFT: str(trained.drift)[:LONGEST_TAG],
     }
     return {name: text for name, text in found.items() if text}
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 CHAMPION, FORMER = "champion", "former_champions"
 GATE, FORCED = "leadscore.gate", "leadscore.forced"
 LEAKS, RECALIBRATED_FROM = "leadscore.leaks", "leadscore.recalibrated_from"
+DRIFT = "leadscore.drift"
 REMEMBERED = 1_000
 # MLflow refuses longer tags of a version.
 LONGEST_TAG = 5_000

@@ -15,6 +15,7 @@ from leadscore.report.figures import over_all
 from leadscore.report.words import between, counted, day, figure, listed, of_100, percent
 
 if TYPE_CHECKING:
+    from leadscore.drift import Drift
     from leadscore.history import History
     from leadscore.metrics import Interval
     from leadscore.peers import Peer
@@ -77,6 +78,8 @@ class Headline:
     ----------
     warnings : tuple of Warned
         None if there is nothing to warn of.
+    moved : Drift
+        What moved between the latest time and the time before.
     stage : str
         The handoff's second stage, which the list is for.
     days : int
@@ -102,6 +105,7 @@ class Headline:
     """
 
     warnings: tuple[Warned, ...]
+    moved: Drift
     stage: str
     days: int
     found: str
@@ -127,6 +131,7 @@ def headline(trained: Trained, history: History, trained_at: int | None) -> Head
     without = [by_name[name] for name in WITHOUT_SCORE if name in by_name and (in_service or name != BASE_RATE)]
     return Headline(
         warnings=warned(trained),
+        moved=trained.drift,
         stage=funnel.later_stages[place],
         days=funnel.horizons[place],
         found=of_100(ours.precision.value),
