@@ -124,7 +124,7 @@ bench-outcome: .venv/.dev ## the published protocol for the log in folder BPIC20
 bench-honesty: .venv/.dev ## whether "no signal" and "leak?" are said when they are true, for 20 companies
 	$(PY) -m benchmarks.bench_honesty
 
-bench-drift: .venv/.dev ## what is said and what the gate does when the world moves, in 240 companies; goes on where it stopped
+bench-drift: .venv/.dev ## what is said and what the gate does when the world moves, in 360 companies, and BANK=<folder>'s months; goes on where it stopped
 	$(PY) -m benchmarks.bench_drift
 
 bench-reasons: .venv/.dev ## the reasons for a page of 50 leads

@@ -24,6 +24,24 @@ them today. In five worlds it is known what is right:
 ``nothing``                         nothing changes                               nothing, go on
 ==================================  ===========================================  ==================
 
+``states``: what is said of order and level, pair by pair.
+
+======================================  ================================================  ======================
+``signal with a level shift``           the odds trebled five months ago                  level corrected, ranks
+``no signal with a stale base``         so they did, and nothing tells leads apart        level only
+``signal from one current stage only``  what tells leads apart does nothing for the win   ranks; level only
+======================================  ================================================  ======================
+
+``leaks``: which sources are named.
+
+===============  ====================================================================  ==========
+``two planted``  one tells the outcome by its value, another by whether it is known    both
+``zombies``      many leads were never closed                                          none
+``honest .80``   an attribute orders leads at .80                                      none
+===============  ====================================================================  ==========
+
+With ``--bank`` the bank's calls are rolled over twelve months: `benchmarks.drift_bank`.
+
 Results are kept in ``build/bench_drift.jsonl``: a run that was stopped goes on there. Prints a line per company and,
 last, one line of JSON.
 """
@@ -38,6 +56,9 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.drift_bank import rolled, summary
+from benchmarks.drift_leaks import LEAKS, leaks
+from benchmarks.drift_states import STATES, states
 from benchmarks.drift_worlds import WORLDS, said
 from benchmarks.worlds import DAYS, World, company, day
 from leadscore.backtest import learn_until
@@ -93,6 +114,8 @@ def gate_result(world: str, seed: int, n_jobs: int) -> dict[str, Any]:
 PARTS: dict[str, tuple[Collection[str], Callable[[str, int, int], dict[str, Any]]]] = {
     "worlds": (WORLDS, said),
     "gate": (GATE, gate_result),
+    "states": (STATES, states),
+    "leaks": (LEAKS, leaks),
 }
 
 
@@ -102,6 +125,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--n-jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--bank", type=Path, help="data set folder of the bank's calls")
     parser.add_argument("--results", type=Path, default=Path("build/bench_drift.jsonl"))
     asked = parser.parse_args()
     asked.results.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +150,12 @@ def main() -> None:
                 total["not comparable"] = total.get("not comparable", 0) + not_comparable
             words = {name: each for name, each in found.items() if name not in {"part", "world", "seed"}}
             print(f"{part}: {world}, seed {seed}: {json.dumps(words)}", flush=True)
-    print(json.dumps(totals))
+    found_of_bank = None
+    if asked.bank is not None:
+        months = rolled(asked.bank, asked.n_jobs)
+        print("\n".join(map(str, months)))
+        found_of_bank = summary(months)
+    print(json.dumps(totals | {"bank": found_of_bank}))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from leadscore.backtest import backtest, default_cuts, judge, learn_until
+from leadscore.drift import drift
 from leadscore.examples import judging_examples, learning_examples
 from leadscore.findings import findings
+from leadscore.gate.comparison import day
 from leadscore.history import DAY, read_history
 from leadscore.labels import reached
 from leadscore.metrics import Judged, Resamples, log_loss, log_losses, precision_difference, worked
@@ -23,6 +25,7 @@ from leadscore.peers import logistic_until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from leadscore.drift import Drift
     from leadscore.history import History
     from leadscore.history.line import Float64s
     from leadscore.model import FunnelModel
@@ -40,6 +43,20 @@ class Month:
     judged: Judged
     logistic: Float64s
     latest_rate: float
+    drift: Drift
+
+    def __str__(self) -> str:
+        known = ~np.isnan(self.judged.outcome[:, -1])
+        outcome, said, by_logistic = (
+            each[known, -1].astype(np.float64) for each in (self.judged.outcome, self.judged.probability, self.logistic)
+        )
+        pair, stage = self.model.pairs()[-1][0], self.model.stages_[-1]
+        losses = [log_loss(outcome, each) for each in (said, by_logistic)]
+        return (
+            f"{day(self.begin)}: log loss {losses[0]:.3f}, logistic regression {losses[1]:.3f}; said {said.mean():.1%}, "
+            f"came {outcome.mean():.1%}, before {self.latest_rate:.1%}; {pair.state}, trees {stage.mix.weight:.0%}; "
+            f"{self.drift.advice}"
+        )
 
 
 def rolled(folder: Path, n_jobs: int) -> list[Month]:
@@ -65,10 +82,12 @@ def month(history: History, begin: int, n_jobs: int) -> Month:
     logistic = logistic_until(then, learning_examples(then), begin, n_jobs).predict_proba(snapshot)
     lately = judging_examples(then, begin - max(history.funnel.horizons) * DAY - LATEST, every_days=1)
     outcome = reached(then, lately.lead, lately.as_of)[:, -1]
-    return Month(begin, model, judge(history, model, examples), logistic, float(np.nanmean(outcome)))
+    return Month(
+        begin, model, judge(history, model, examples), logistic, float(np.nanmean(outcome)), drift(then, past.judged)
+    )
 
 
-def totals(months: list[Month]) -> dict[str, Any]:
+def summary(months: list[Month]) -> dict[str, Any]:
     """All months together: log loss, precision at capacity and level, beside a logistic regression."""
     judged = Judged.joined([each.judged for each in months])
     order = np.lexsort(

@@ -69,6 +69,10 @@ class World:
         The sources that bring no lead any more; the others take their share.
     touches : callable
         Touches of each kind per week and open lead; a function of the day of the touch, unlike all other settings.
+    carried : float
+        How much of what a lead's source and size add to the odds counts for the win, too.
+    memoryless : bool
+        Whether how long a lead has stood in its stage says nothing of what becomes of it.
     growth : float
         How many times as many leads come in a year later.
     season : float
@@ -82,6 +86,8 @@ class World:
     large: Callable[[float], float] = field(default=lambda _: LARGE)
     dead: Callable[[float], Collection[str]] = field(default=lambda _: ())
     touches: Callable[[float], dict[str, float]] = field(default=lambda _: {})
+    carried: float = 0.5
+    memoryless: bool = False
     growth: float = 1.0
     season: float = 0.0
 
@@ -96,14 +102,18 @@ def company(world: World, n_leads: int, seed: int) -> History:
     at_fair = rng.random(n_leads) < [world.fairs(day) for day in created]
     source = np.where(at_fair, "fair", rng.choice(SOURCES, n_leads, p=(0.5, 0.3, 0.2)))
     source = _of_the_living(world, created, source, apart)
-    added = np.array([world.level(day) + world.source(day)[each] for day, each in zip(created, source, strict=True)])
+    level = np.array([world.level(day) for day in created])
+    added = np.array([world.source(day)[each] for day, each in zip(created, source, strict=True)])
     added += np.array([world.large(day) for day in created]) * (employees > np.median(employees))
     bulk = np.array([world.bulk(day) for day in created])
-    suits = rng.random(n_leads) < _chance(QUALIFIED + added)
+    suits = rng.random(n_leads) < _chance(QUALIFIED + level + added)
     qualified = suits | bulk
-    won = suits & (rng.random(n_leads) < _chance(WON + added / 2))
+    won = suits & (rng.random(n_leads) < _chance(WON + level / 2 + world.carried * added))
     step = created + rng.gamma(2, 5, n_leads)
     end = step + np.where(qualified, rng.gamma(2, 10, n_leads), rng.gamma(2, 8, n_leads))
+    if world.memoryless:
+        step = created + apart.exponential(15, n_leads)
+        end = step + np.where(qualified, apart.exponential(20, n_leads), 0.0)
     names = np.array([f"{number:06}" for number in range(n_leads)])
     moves = [
         _moves(names, "qualified", step, qualified),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHANCE = 0.5
-# An order whose 99 % bounds lie farther from it is not known.
+# Nothing is said against an order that may lie so far above chance.
 KNOWN_WITHIN = 0.1
 # The latest mornings are those of so many days, or of as many as it takes to see enough outcomes; so many days apart.
 LATEST_DAYS, EVERY_DAYS = (28, 56, 112, 224), 14
@@ -101,8 +101,7 @@ def _by_order(pair: Pair, least: int) -> Pair:
         return pair
     if pair.order_least > CHANCE:
         return replace(pair, state=RANKS, trees=True)
-    known = max(pair.order - pair.order_least, pair.order_most - pair.order) <= KNOWN_WITHIN
-    return replace(pair, state=LEVEL_ONLY) if known else pair
+    return replace(pair, state=LEVEL_ONLY) if pair.order_most <= CHANCE + KNOWN_WITHIN else pair
 
 
 def _with_line(pair: Pair, judged: Judged, place: int, current: int) -> Pair:
