@@ -37,7 +37,8 @@ def _nothing(_: float) -> dict[str, float]:
 STATES = {
     # Training follows the level some way by itself: what is left of the shift need not be clear in every pair.
     "signal with a level shift": Known(
-        World(level=_raised, carried=1.0), dict.fromkeys((QUALIFIED, WON_FROM_LEAD, WON), {RANKS, LEVEL_CORRECTED})
+        World(level=_raised, carried=1.0),
+        {pair: {RANKS, LEVEL_CORRECTED} for pair in (QUALIFIED, WON_FROM_LEAD, WON)},
     ),
     "no signal with a stale base": Known(
         World(level=_raised, source=_nothing, large=lambda _: 0.0, memoryless=True),
