@@ -52,10 +52,10 @@ class Month:
         )
         pair, stage = self.model.pairs()[-1][0], self.model.stages_[-1]
         losses = [log_loss(outcome, each) for each in (said, by_logistic)]
+        rates = f"said {said.mean():.1%}, came {outcome.mean():.1%}, before {self.latest_rate:.1%}"
         return (
-            f"{day(self.begin)}: log loss {losses[0]:.3f}, logistic regression {losses[1]:.3f}; "
-            f"said {said.mean():.1%}, came {outcome.mean():.1%}, before {self.latest_rate:.1%}; {pair.state}, trees {stage.mix.weight:.0%}; "
-            f"{self.drift.advice}"
+            f"{day(self.begin)}: log loss {losses[0]:.3f}, logistic regression {losses[1]:.3f}; {rates}; {pair.state}, "
+            f"trees {stage.mix.weight:.0%}; {self.drift.advice}"
         )
 
 

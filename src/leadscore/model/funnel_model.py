@@ -71,6 +71,8 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         What is typical of each current stage, from the examples that base rates are taken from.
     grades_ : Grades
         From which probability on a lead has which grade, by the same examples.
+    half_life_ : float, optional
+        Days after which an example counted half when the model learnt; None where all counted alike.
     trained_until_ : int
         End of the last label learnt from, in microseconds since 1970 UTC.
     grown_until_ : int
@@ -92,6 +94,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     base_rate_: BaseRate
     typical_: Typical
     grades_: Grades
+    half_life_: float | None = None
     trained_until_: int
     grown_until_: int
     recalibrated_: bool
@@ -150,6 +153,8 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         self.trained_until_ = self.grown_until_ = self._last_label_end(X.as_of, y)
         self.recalibrated_ = False
         learning = self._learning(X, y, weight, with_reasons=with_reasons, rounds_from=rounds_from)
+        self.half_life_ = learning.half_life() if rounds_from is None else rounds_from.half_life_
+        learning = learning.aged(self.half_life_)
         learnt_of = []
         with progress("learning", "stages", y.shape[1]) as bar:
             for each in learning.models():

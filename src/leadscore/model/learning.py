@@ -13,6 +13,7 @@ import lightgbm as lgb
 import numpy as np
 
 from leadscore.baselines.regression import encoded_by, learnt_encoding, regress
+from leadscore.history import DAY
 from leadscore.model.blocks import Blocks
 from leadscore.model.levelled import LevelledLoss
 from leadscore.model.lightgbm_fit import grow, tree_settings
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 
 # How much trees may count beside a regression, which has learnt from at most so many examples when that is chosen.
 WEIGHTS, MOST_TO_CHOOSE = (1.0, 0.75, 0.5, 0.25, 0.0), 50_000
+# Days after which an example counts half, if any; tried with regressions of at most so many examples.
+HALF_LIVES, MOST_TO_AGE = (720.0, 360.0, 180.0), 10_000
 # Standard deviations in half of a 95 % interval.
 CLEARLY = 1.96
 # The stages share one binned X, and take their rows of it one after the other.
@@ -97,6 +100,52 @@ class Learning:
     n_jobs: int
     with_reasons: bool
     rounds_from: Sequence[StageModel] = ()
+
+    def aged(self, half_life_days: float | None) -> Learning:
+        """The same examples, of which those so many days older than the latest count half; all alike without."""
+        if half_life_days is None:
+            return self
+        age = (int(self.as_of.max()) - self.as_of) / DAY
+        return replace(self, weight=self.weight * 0.5 ** (age / half_life_days))
+
+    def half_life(self) -> float | None:
+        """The half-life with which a regression of block A tells block B apart best, if it is clear and C agrees.
+
+        Regressions are asked because they are learnt in a moment. Where what features mean moves, they and the trees
+        are better off with less of the past; where it does not, all of it is the best.
+        """
+        learnt = [each for each in range(self.outcome.shape[1]) if self._counted(each).n_reached]
+        outcome = np.where(np.isin(np.arange(self.outcome.shape[1]), learnt), self.outcome, np.float32(np.nan))
+        if np.isnan(outcome).all():
+            return None
+        blocks = Blocks.of(self.as_of, outcome, self.funnel.horizons)
+        places = [each for each in learnt if all(self.enough(block, each) for block in (blocks.a, blocks.b, blocks.c))]
+        span = (int(self.as_of.max()) - int(self.as_of.min())) / DAY
+        tried: list[float | None] = [None, *(days for days in HALF_LIVES if 2 * days < span)]
+        if not places or len(tried) == 1:
+            return None
+        _ = self.encoding  # shared by the threads
+        with ThreadPoolExecutor(self.n_jobs) as pool:
+            losses = list(pool.map(lambda each: self.aged(each).losses_by_regression(places, blocks), tried))
+        best = int(np.argmin([on_b.mean() for on_b, _ in losses]))
+        lead = np.concatenate([self.lead[blocks.b[:, place]] for place in places])
+        clear = best > 0 and _clearly_below(losses[best][0] - losses[0][0], lead)
+        found = tried[best] if clear and losses[best][1] < losses[0][1] else None
+        log.info("half-life of examples: %s", "none, all count alike" if found is None else f"{found:g} days")
+        return found
+
+    def losses_by_regression(self, places: Sequence[int], blocks: Blocks) -> tuple[Float64s, float]:
+        """Log losses of block B, and the mean of those of block C, by regressions of block A, calibrated on B."""
+        on_b, on_c = [], []
+        for place in places:
+            regression = self._regression(place, blocks.a[:, place], MOST_TO_AGE)
+            later = _Later.of(self, place, None, blocks)
+            later.linear_b, later.linear_c = (
+                regression.margin(encoded_by(self.encoding, self.X[rows])) for rows in (later.b, later.c)
+            )
+            on_b.append(later.losses(Mix(0.0)))
+            on_c.append(later.loss_on_c(Mix(0.0)))
+        return np.concatenate(on_b), float(np.mean(on_c))
 
     def models(self) -> Iterator[tuple[StageModel, Regression | None]]:
         """What is learnt of each later stage, in order, as it is learnt; with a regression where it is mixed with one.
@@ -327,11 +376,14 @@ class _Later:
     linear_c: Float64s = field(default_factory=lambda: np.empty(0))
 
     @classmethod
-    def of(cls, learning: Learning, place: int, trial: lgb.Booster, blocks: Blocks) -> Self:
-        """What trees say of them."""
+    def of(cls, learning: Learning, place: int, trial: lgb.Booster | None, blocks: Blocks) -> Self:
+        """What trees, if there are any yet, say of them."""
         b, c = blocks.b[:, place], blocks.c[:, place]
         outcome_b, outcome_c = (learning.outcome[rows, place] for rows in (b, c))
-        trees_b, trees_c = (margin_of(trial, learning.X[rows], 1) if rows.any() else np.empty(0) for rows in (b, c))
+        trees_b, trees_c = (
+            margin_of(trial, learning.X[rows], 1) if trial is not None and rows.any() else np.zeros(int(rows.sum()))
+            for rows in (b, c)
+        )
         return cls(b, c, outcome_b, outcome_c, trees_b, trees_c, learning.enough(blocks.c, place))
 
     def margins(self, mix: Mix) -> tuple[Float64s, Float64s]:

@@ -83,6 +83,7 @@ def load_model(folder: Path, n_jobs: int = 1) -> FunnelModel:
     model.linear_ = _linear(description.get("linear"))
     model.typical_ = _typical(description["typical"], model)
     model.grades_ = Grades(np.array(description["grades"], np.float64))
+    model.half_life_ = description.get("half_life")
     model.trained_until_ = description["trained_until"]
     model.grown_until_ = description["grown_until"]
     model.recalibrated_ = description["recalibrated"]
@@ -133,6 +134,7 @@ def _described(model: FunnelModel) -> dict[str, Any]:
         "linear": None if model.linear_ is None else _linear_described(model.linear_),
         "typical": _typical_described(model.typical_),
         "grades": [_or_null(row) for row in model.grades_.edges],
+        "half_life": model.half_life_,
         "trained_until": model.trained_until_,
         "grown_until": model.grown_until_,
         "recalibrated": model.recalibrated_,

@@ -54,6 +54,7 @@ def params(trained: Trained, history: History, name: str) -> dict[str, str]:
         "data.leads": str(len(history)),
         "data.touches": str(len(history.touches)),
         "data.known_until": written(history.known_until),
+        "examples.half_life_days": "none" if trained.model.half_life_ is None else f"{trained.model.half_life_:g}",
         "backtest.cuts": ", ".join(map(written, trained.backtest.cuts)),
     }
 

@@ -62,9 +62,14 @@ def learnt_from(trained: Trained, history: History) -> Table:
         "Known until": minute(history.known_until, zone),
         "Examples (a lead at a moment) with a known outcome": counted(trained.n_examples),
         "Leads that the examples are of": counted(len(np.unique(examples.lead))),
+        "Days after which an example counts half": _half_life(trained.model.half_life_),
         "Last outcome learnt from": minute(trained.model.trained_until_, zone),
     }
     return Table(("", ""), tuple((Cell(name), Cell(text)) for name, text in rows.items()))
+
+
+def _half_life(days: float | None) -> str:
+    return "none: all count alike" if days is None else counted(days)
 
 
 def outcomes(trained: Trained) -> Table:
