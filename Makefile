@@ -125,7 +125,7 @@ bench-honesty: .venv/.dev ## whether "no signal" and "leak?" are said when they 
 	$(PY) -m benchmarks.bench_honesty
 
 bench-drift: .venv/.dev ## what is said and what the gate does when the world moves, in 360 companies, and BANK=<folder>'s months; goes on where it stopped
-	$(PY) -m benchmarks.bench_drift
+	$(PY) -m benchmarks.bench_drift $(call option,--bank,$(BANK))
 
 bench-reasons: .venv/.dev ## the reasons for a page of 50 leads
 	$(PY) -m benchmarks.bench_reasons

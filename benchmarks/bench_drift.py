@@ -28,7 +28,7 @@ them today. In five worlds it is known what is right:
 
 ======================================  ================================================  ======================
 ``signal with a level shift``           the odds trebled five months ago                  level corrected, ranks
-``no signal with a stale base``         so they did, and nothing tells leads apart        level only
+``no signal with a stale base``         so they did before, and nothing tells leads apart  level only
 ``signal from one current stage only``  what tells leads apart does nothing for the win   ranks; level only
 ======================================  ================================================  ======================
 

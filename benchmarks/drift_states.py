@@ -30,6 +30,11 @@ def _raised(when: float) -> float:
     return 1.2 if when > DAYS - 150 else 0.0
 
 
+def _stale(when: float) -> float:
+    """As `_raised`, but before the mornings that are judged: else young leads differ from old ones on these."""
+    return 1.2 if when > DAYS - 260 else 0.0
+
+
 def _nothing(_: float) -> dict[str, float]:
     return dict.fromkeys(ADDED, 0.0)
 
@@ -41,7 +46,7 @@ STATES = {
         {pair: {RANKS, LEVEL_CORRECTED} for pair in (QUALIFIED, WON_FROM_LEAD, WON)},
     ),
     "no signal with a stale base": Known(
-        World(level=_raised, source=_nothing, large=lambda _: 0.0, memoryless=True),
+        World(level=_stale, source=_nothing, large=lambda _: 0.0, memoryless=True),
         {QUALIFIED: {LEVEL_ONLY}, WON_FROM_LEAD: {LEVEL_ONLY}, WON: {LEVEL_ONLY}},
     ),
     "signal from one current stage only": Known(

@@ -75,6 +75,7 @@ def metrics(trained: Trained) -> dict[str, float]:
             "slope": model.slope,
             "intercept": model.intercept,
         }
+        facts |= {"fallback": model.fallback, "no_signal": model.no_signal}
         facts |= {"level_corrected": any(pair.level for pair in model.pairs)}
         found |= {f"{clean(name)}/{fact}": float(value) for fact, value in facts.items()}
     return {name: value for name, value in found.items() if np.isfinite(value)}
