@@ -23,6 +23,8 @@ from leadscore.gate.recipe import Recipe
 from leadscore.gate.short_horizons import Shares, longest_enough
 from leadscore.history import DAY, History, read_history
 from leadscore.labels import parts_of, reached, reached_within
+from leadscore.model.learning import Learning
+from leadscore.model.stage import Mix
 from tests.hand import history_of
 from tests.served import serving_base_rates
 
