@@ -29,19 +29,17 @@ def known(rows: list[Row]) -> Outcomes:
 
 
 def by_definition(rows: list[Row], enough: int) -> float:
-    found: dict[int, list[float]] = {}
-    for lead, day, stage, reached, score in rows:
+    found: list[float] = []
+    for _, day, stage, reached, score in rows:
         if not reached:
             continue
         for days, least in ((1, enough), (7, enough), (28, 1)):
             group = [row for row in rows if row[1] // days == day // days and row[2] == stage]
             others = [row[4] for row in group if not row[3]]
             if (len(group) - len(others)) * len(others) >= least:
-                found.setdefault(lead, []).append(
-                    sum((other < score) + (other == score) / 2 for other in others) / len(others)
-                )
+                found.append(sum((other < score) + (other == score) / 2 for other in others) / len(others))
                 break
-    return float(np.mean([np.mean(each) for each in found.values()])) if found else float("nan")
+    return float(np.mean(found)) if found else float("nan")
 
 
 rows = st.lists(
@@ -100,6 +98,21 @@ def test_the_bound_says_whether_a_score_ranks(signal: float, ranks: bool) -> Non
 
     assert (order.least > 0.5) == ranks
     assert order.least < order.interval.value < order.most
+
+
+def test_age_does_not_rank_where_it_says_nothing() -> None:
+    """Leads leave at a constant rate, and half of those that leave reach the stage, whatever their age."""
+    rng = np.random.default_rng(3)
+    rows: list[Row] = []
+    for lead in range(3_000):
+        created, stay, reaches = rng.uniform(0, 400), rng.exponential(15), bool(rng.random() < 0.5)
+        mornings = range(int(created // 7 + 1) * 7, int(created + stay) + 1, 7)
+        rows += [(lead, day, 0, reaches and created + stay - day < 30, day - created) for day in mornings]
+
+    order = WithinMornings.of(known(rows), 100).order()
+
+    assert order.interval.value == pytest.approx(0.5, abs=0.03)
+    assert order.least < 0.5 < order.most
 
 
 def test_nobody_to_compare_with_has_no_order() -> None:

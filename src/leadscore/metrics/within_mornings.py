@@ -5,7 +5,11 @@ tells the months apart, and no two leads of one morning.
 
 The worked example: on one morning ann, bob, cy and dan are MQLs with scores .4, .3, .2 and .3. Of them ann and bob
 reached SQL. All that did not rank below ann, so she counts 1; below bob ranks one of two, and one ties, so he counts
-.75. Order is their mean, .875. Had ann been listed on two mornings, each would count half for her.
+.75. Order is their mean, .875. Had ann been listed on two mornings, each would count as much as bob's one.
+
+Each morning counts alike, because any weight by lead tells young leads from old ones: were the mornings of a lead to
+share one weight, leads that reached a stage would seem younger than the others of their mornings even where age says
+nothing, and a score by age would seem to rank. How far an order is known goes by leads, which the bootstrap draws.
 """
 
 from __future__ import annotations
@@ -63,14 +67,14 @@ class WithinMornings:
     reached : ndarray of bool, shape (n_examples,)
     spans : tuple of _Span
         The examples compared within a morning, those within a week, and those within four weeks.
-    share : ndarray of float64, shape (n_examples,)
-        What each example that reached counts for its lead; 0 for one that nobody can be compared with.
+    compared : ndarray of bool, shape (n_examples,)
+        The examples that reached and have others to be compared with.
     """
 
     leads: Resamples
     reached: Bools
     spans: tuple[_Span, ...]
-    share: Float64s
+    compared: Bools
 
     @classmethod
     def of(cls, known: Outcomes, resamples: int) -> Self:
@@ -86,14 +90,12 @@ class WithinMornings:
             left &= ~enough
         leads = Resamples.of(known.lead, resamples)
         compared = reached & ~left
-        n_mornings = np.bincount(leads.place[compared], minlength=leads.n_leads)
-        share = np.where(compared, 1 / np.maximum(n_mornings, 1)[leads.place], 0.0)
-        return cls(leads, reached, tuple(spans), share)
+        return cls(leads, reached, tuple(spans), compared)
 
     def order(self) -> Order:
         """How well the score orders them, with bounds by bootstrap over leads."""
         compared_with = np.concatenate([span.compared_with(self.reached) for span in self.spans])
-        counts = [len(np.unique(self.leads.place[rows])) for rows in (np.flatnonzero(self.share), compared_with)]
+        counts = [len(np.unique(self.leads.place[rows])) for rows in (np.flatnonzero(self.compared), compared_with)]
         [interval] = self.leads.intervals(lambda drawn: np.array([self.value(drawn)]))
         deviation = (interval.high - interval.low) / (2 * norm.isf((1 - 0.95) / 2))
         width = float(norm.isf(1 - BOUND)) * deviation
@@ -105,7 +107,7 @@ class WithinMornings:
         total = above = 0.0
         for span in self.spans:
             below = span.below(np.where(self.reached, 0.0, weight))
-            counts = (weight * self.share)[span.rows]
+            counts = weight[span.rows]
             known = ~np.isnan(below)
             total += float(counts[known].sum())
             above += float((counts * below)[known].sum())
