@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import lightgbm as lgb
 import numpy as np
+from scipy.special import expit
 
 from leadscore.baselines.regression import encoded_by, learnt_encoding, regress
 from leadscore.history import DAY
@@ -47,8 +48,8 @@ log = logging.getLogger(__name__)
 WEIGHTS, MOST_TO_CHOOSE = (1.0, 0.75, 0.5, 0.25, 0.0), 50_000
 # Days after which an example counts half, if any; tried with regressions of at most so many examples.
 HALF_LIVES, MOST_TO_AGE = (720.0, 360.0, 180.0), 10_000
-# Standard deviations in half of a 95 % interval.
-CLEARLY = 1.96
+# Standard deviations in half of a 99 % interval.
+CLEARLY = 2.58
 # The stages share one binned X, and take their rows of it one after the other.
 _BINNED = threading.Lock()
 
@@ -153,8 +154,8 @@ class Learning:
         Trees are grown for all stages together, and then some more for each stage alone. Both numbers of trees are
         found by growing on block A and looking at a later block B. On B each stage is mixed with a logistic regression
         of block A and calibrated, and a later block C decides whether these help. Then all trees are grown again on
-        everything, with their numbers fixed, and where calibration helped, their level is fitted to block C: the
-        one that was fitted to B is that of trees which had learnt from A.
+        everything, with their numbers fixed, and where calibration helped, their level is fitted to everything, or to
+        block C if that clearly has another: the one that was fitted to B is that of trees which had learnt from A.
         """
         least = self.funnel.lightgbm.min_outcome_leads
         counted = [self._counted(place) for place in range(self.outcome.shape[1])]
@@ -235,11 +236,10 @@ class Learning:
         booster = self._with_own(place, self._narrowed(place, shared.final), known, own_rounds)
         regression = None if mix.weight == 1 else self._regression(place, known)
         if (slope, intercept) != (1.0, 0.0):
-            latest = shared.blocks.c[:, place]
-            margin = margin_of(booster, self.X[latest], 1)
+            margin = margin_of(booster, self.X[known], 1)
             if regression is not None:
-                margin = mix.of(margin, regression.margin(encoded_by(self.encoding, self.X[latest])))
-            intercept = fit_intercept(slope * margin, self.outcome[latest, place].astype(np.float64))
+                margin = mix.of(margin, regression.margin(encoded_by(self.encoding, self.X[known])))
+            intercept = self._level(slope * margin, place, known, shared.blocks.c[known, place])
         stage = replace(
             counted,
             booster=with_counts(booster, self.X[known]) if self.with_reasons else booster,
@@ -252,6 +252,15 @@ class Learning:
             rounds_found=found,
         )
         return stage, regression
+
+    def _level(self, margin: Float64s, place: int, known: Bools, latest: Bools) -> float:
+        """The intercept of all examples, or that of the latest where these clearly have another level."""
+        outcome, lead = self.outcome[known, place].astype(np.float64), self.lead[known]
+        intercept = fit_intercept(margin, outcome)
+        off = expit(margin[latest] + intercept) - outcome[latest]
+        if _clearly_below(off, lead[latest]) or _clearly_below(-off, lead[latest]):
+            return fit_intercept(margin[latest], outcome[latest])
+        return intercept
 
     def _known(self, place: int) -> bool:
         """Whether the stage's number of trees is taken over."""

@@ -78,20 +78,20 @@ def outcomes(trained: Trained) -> Table:
     causes = {each.stage: each.cause for each in model.withheld() if not each.current}
     for name, days, stage in zip(model.funnel.later_stages, model.funnel.horizons, model.stages_, strict=True):
         numbers = (stage.n_examples, stage.n_reached, stage.n_not_reached, stage.rounds)
-        served = f"base rate: {causes[name]}" if name in causes else _mixture(stage.mix)
-        rows.append((Cell(name), Cell(counted(days)), *(Cell(counted(n)) for n in numbers), Cell(served)))
+        served = Cell(f"base rate: {causes[name]}") if name in causes else _mixture(stage.mix)
+        rows.append((Cell(name), Cell(counted(days)), *(Cell(counted(n)) for n in numbers), served))
     headings = ("To reach", "Within days", "Examples", "Leads that did", "Leads that did not", "Trees", "Served")
     return Table(headings, tuple(rows))
 
 
-def _mixture(mix: Mix) -> str:
+def _mixture(mix: Mix) -> Cell:
     """What is served, and the losses on the deciding block that say why."""
     if mix.weight == 1:
-        return "trees"
-    served = f"trees {percent(mix.weight)}, logistic regression {percent(1 - mix.weight)} of the log odds"
+        return Cell("trees")
+    served = f"trees {mix.weight:.0%}, regression {1 - mix.weight:.0%}"
     if math.isnan(mix.loss):
-        return served
-    return f"{served}: log loss {decimal(mix.loss)} on later time, {decimal(mix.loss_of_trees)} of the trees alone"
+        return Cell(served)
+    return Cell(served, f"log loss {decimal(mix.loss)}, trees alone {decimal(mix.loss_of_trees)}")
 
 
 def pairs(trained: Trained) -> Table:
