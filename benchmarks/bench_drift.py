@@ -59,7 +59,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.drift_bank import rolled, summary
 from benchmarks.drift_leaks import LEAKS, leaks
 from benchmarks.drift_states import STATES, states
-from benchmarks.drift_worlds import WORLDS, said
+from benchmarks.drift_worlds import WORLDS, found_in
 from benchmarks.worlds import DAYS, World, company, day
 from leadscore.backtest import learn_until
 from leadscore.gate import compare
@@ -112,7 +112,7 @@ def gate_result(world: str, seed: int, n_jobs: int) -> dict[str, Any]:
 
 
 PARTS: dict[str, tuple[Collection[str], Callable[[str, int, int], dict[str, Any]]]] = {
-    "worlds": (WORLDS, said),
+    "worlds": (WORLDS, found_in),
     "gate": (GATE, gate_result),
     "states": (STATES, states),
     "leaks": (LEAKS, leaks),

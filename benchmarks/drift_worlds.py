@@ -65,8 +65,8 @@ WORLDS = {
 }
 
 
-def said(world: str, seed: int, n_jobs: int) -> dict[str, Any]:
-    """What is said in a world, and whether it is right: the sentence that must come is among them, and the advice."""
+def found_in(world: str, seed: int, n_jobs: int) -> dict[str, Any]:
+    """The findings in a world, and whether they and the advice are right."""
     known = WORLDS[world]
     history = company(known.world, LEADS, seed)
     found = drift(history, backtest(history, default_cuts(history), n_jobs).judged)

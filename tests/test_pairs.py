@@ -82,7 +82,7 @@ def states(past: Backtest) -> dict[str, tuple[str, bool]]:
 @cache
 def few_resamples() -> History:
     history = company(World(), 20, seed=1)
-    judging = history.funnel.judging.model_copy(update={"resamples": 40})
+    judging = history.funnel.judging.model_copy(update={"resamples": 20})
     return replace(history, funnel=history.funnel.model_copy(update={"judging": judging}))
 
 
@@ -158,8 +158,11 @@ def test_trees_that_are_far_too_sure_are_served_with_less_of_a_slope(quiet: Hist
     assert judged_pairs(past, figures(past.judged, 200))[QUALIFIED][FROM_LEAD].slope == 1
     known = ~np.isnan(past.judged.outcome)
     rows = past.judged.stage == FROM_LEAD
-    served_so, came = as_served(sure, pairs).judged.probability[rows, QUALIFIED], past.judged.outcome[rows, QUALIFIED]
-    assert np.nanmean(served_so) == pytest.approx(np.nanmean(came), abs=0.005)
+    predicted, observed = (
+        as_served(sure, pairs).judged.probability[rows, QUALIFIED],
+        past.judged.outcome[rows, QUALIFIED],
+    )
+    assert np.nanmean(predicted) == pytest.approx(np.nanmean(observed), abs=0.005)
     served = as_served(sure, pairs).judged.probability[known]
     assert_array_equal(np.argsort(served[:2_000]), np.argsort(sure.judged.probability[known][:2_000]))
 
@@ -203,7 +206,7 @@ def test_corrections_move_log_odds_and_reasons_still_add_up(
 ) -> None:
     everyone = open_leads(quiet, quiet.known_until)
     rows = everyone.steps.stage == FROM_QUALIFIED
-    pair = Pair(LEVEL_CORRECTED, slope=0.5, intercept=0.4, level=0.3, said=0.1, came=0.2)
+    pair = Pair(LEVEL_CORRECTED, slope=0.5, intercept=0.4, level=0.3, predicted=0.1, observed=0.2)
     served = quiet_model.serving([[Pair(RANKS)], [Pair(RANKS), pair]])
 
     ours = served.predict_proba(everyone)
@@ -230,11 +233,11 @@ def test_a_base_rate_is_put_right_too(quiet: History, quiet_model: FunnelModel) 
     rates = quiet_model.base_rate_.predict_proba(everyone)[rows, WON]
 
     np.testing.assert_allclose(logit(served.predict_proba(everyone)[rows, WON]), logit(rates) + 0.7)
-    said = explain(served, everyone, WON)[int(np.flatnonzero(rows)[0])]
-    assert f"{said.probability:.1%}" in said.note
+    reasons = explain(served, everyone, WON)[int(np.flatnonzero(rows)[0])]
+    assert f"{reasons.probability:.1%}" in reasons.note
 
 
-def said_and_came(history: History, model: FunnelModel, days: float = 28) -> tuple[float, float]:
+def predicted_and_observed(history: History, model: FunnelModel, days: float = 28) -> tuple[float, float]:
     """Mean probability and share, of leads qualified within 30 days, on the last mornings that are known."""
     as_of = history.known_until - int((30 + days / 2) * DAY)
     everyone = open_leads(history, as_of)
@@ -261,8 +264,8 @@ def test_a_level_that_moved_lately_is_put_right(raised: tuple[History, Backtest]
     pair = served.pairs()[QUALIFIED][FROM_LEAD]
     assert pair.state == LEVEL_CORRECTED
     assert pair.level > 0.2
-    assert pair.said < pair.came
-    before, after = (said_and_came(history, each) for each in (model, served))
+    assert pair.predicted < pair.observed
+    before, after = (predicted_and_observed(history, each) for each in (model, served))
     assert abs(after[0] - after[1]) < abs(before[0] - before[1])
     assert "level was corrected" in pair.describe(40)
 

@@ -186,6 +186,18 @@ def test_the_first_screen_says_what_the_list_brings(trained: Trained, history: H
     assert "neither clearly better nor clearly worse than naive Bayes (Odoo) and logistic regression" in said
 
 
+def test_the_verdict_names_whose_probabilities_are_better(trained: Trained, history: History) -> None:
+    def page(**gains: Interval) -> str:
+        peers = tuple(replace(peer, loss_gain=gains.get(peer.name, Interval(0.1, 0.05, 0.2))) for peer in trained.peers)
+        return read_aloud(report(replace(sure(trained), peers=peers), history, "small"))
+
+    behind, unsure = Interval(-0.02, -0.03, -0.01), Interval(-0.02, -0.05, 0.01)
+    names = {"logistic regression": behind, "base rate": unsure}
+
+    assert "The probabilities of logistic regression are clearly better (log loss)." in page(**names)
+    assert "clearly better (log loss)" not in page(**{"base rate": unsure})
+
+
 def test_what_is_not_served_is_not_praised(trained: Trained, history: History) -> None:
     base = next(peer for peer in trained.peers if peer.name == "base rate")
     model = serving_base_rates(trained.model, ("sql",))

@@ -139,10 +139,10 @@ def as_served(past: Backtest, pairs: Pairs) -> Backtest:
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """What a model says on the latest mornings of a pair, and what came."""
+    """What a model predicts on average on the latest mornings of a pair, and the share that reached."""
 
-    said: float
-    came: float
+    predicted: float
+    observed: float
     off: float
     clear: bool
 
@@ -169,11 +169,11 @@ class _Latest:
         known = np.any(~np.isnan(outcome) & (days_ago < LATEST_DAYS[-1]), axis=1)
         examples, outcome, days_ago = examples.of(known), outcome[known], days_ago[known]
         snapshot = history.at(examples.lead, examples.as_of)
-        said = _log_odds(model.predict_proba(snapshot))
-        return cls(model, examples.lead, snapshot.steps.stage, outcome, said, days_ago)
+        predicted = _log_odds(model.predict_proba(snapshot))
+        return cls(model, examples.lead, snapshot.steps.stage, outcome, predicted, days_ago)
 
     def level(self, place: int, current: int, limit: float) -> _Level | None:
-        """What was said and came for a pair on the latest mornings; None where outcomes are too few."""
+        """What was predicted and observed for a pair on the latest mornings; None where outcomes are too few."""
         known = (self.stage == current) & ~np.isnan(self.outcome[:, place])
         for days in LATEST_DAYS:
             rows = np.flatnonzero(known & (self.days_ago[:, place] < days))
@@ -187,11 +187,11 @@ class _Latest:
 
 
 def _level(lead: Int64s, log_odds: Float64s, outcome: Float32s, limit: float) -> _Level:
-    came, said = outcome.astype(np.float64), expit(log_odds)
+    observed, predicted = outcome.astype(np.float64), expit(log_odds)
     # A lead stands in several mornings: what its examples are off by is one error.
-    per_lead = np.bincount(np.unique(lead, return_inverse=True)[1], said - came)
+    per_lead = np.bincount(np.unique(lead, return_inverse=True)[1], predicted - observed)
     clear = abs(float(per_lead.sum())) > limit * float(np.sqrt(np.sum(per_lead**2)))
-    return _Level(float(said.mean()), float(came.mean()), fit_intercept(log_odds, came), clear)
+    return _Level(float(predicted.mean()), float(observed.mean()), fit_intercept(log_odds, observed), clear)
 
 
 def _levels(history: History, model: FunnelModel, until: int) -> dict[tuple[int, int], _Level]:
@@ -224,7 +224,7 @@ def level_corrected(
 
 def _with_level(pair: Pair, level: _Level) -> Pair:
     state = LEVEL_CORRECTED if pair.state == RANKS else pair.state
-    return replace(pair, state=state, level=level.off, said=level.said, came=level.came)
+    return replace(pair, state=state, level=level.off, predicted=level.predicted, observed=level.observed)
 
 
 def corrections(model: FunnelModel) -> set[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 Every statistic is taken window by window, and what it differed by between past windows, beyond chance, is noise: so
 seasons and growth that were there before are no drift. The statistics need a history and windows; level and order need
-in addition what a model said on mornings from which it had not learnt.
+in addition what a model predicted on mornings from which it had not learnt.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def drift(history: History, judged: Judged) -> Drift:
     Parameters
     ----------
     judged : Judged
-        What a model said on mornings from which it had not learnt.
+        What a model predicted on mornings from which it had not learnt.
     """
     days = window_days(history)
     windows = Windows.until(history, history.known_until, days)
@@ -57,8 +57,8 @@ def drift(history: History, judged: Judged) -> Drift:
     rows = OpenLeads.since(history, int(windows.edges[0]))
     inputs = [*new_leads(history, windows, ~late, late), *touch_volumes(history, rows, windows, ~late, late)]
     outcomes = Outcomes.of(history, rows, days)
-    said = [*levels(judged, outcomes), *orders(judged, outcomes)]
-    return drift_among([*findings_of(inputs, late, ~late), *said, *meanings(history, windows)])
+    of_model = [*levels(judged, outcomes), *orders(judged, outcomes)]
+    return drift_among([*findings_of(inputs, late, ~late), *of_model, *meanings(history, windows)])
 
 
 def drift_since(history: History, model: FunnelModel) -> Drift:

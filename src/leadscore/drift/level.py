@@ -1,4 +1,4 @@
-"""What a model said beside what came, up to the latest mornings.
+"""What a model predicted beside what was observed, up to the latest mornings.
 
 Whether leads reached a stage within the whole horizon is known late. On the mornings since then a part of the horizon
 is looked at, and probabilities are multiplied by the share of leads that used to reach the stage within it. The worked
@@ -37,13 +37,13 @@ BEHIND = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """What was said of a stage to reach, and what came, on mornings up to the latest.
+class _Predicted:
+    """What was predicted of a stage to reach, and what was observed, on mornings up to the latest.
 
     Attributes
     ----------
     lead, as_of : ndarray of int64, shape (n,)
-    said, came : ndarray of float64, shape (n,)
+    predicted, observed : ndarray of float64, shape (n,)
         Probabilities and outcomes, both of a part of the horizon.
     share_noise : ndarray of float64, shape (n,)
         Relative variance of the share that the probability was multiplied by.
@@ -51,47 +51,49 @@ class _Said:
 
     lead: Int64s
     as_of: Int64s
-    said: Float64s
-    came: Float64s
+    predicted: Float64s
+    observed: Float64s
     share_noise: Float64s
 
     @classmethod
     def read(cls, judged: Judged, outcomes: Outcomes, place: int) -> Self:
-        """What was said on all mornings that are at least a week old."""
+        """What was predicted on all mornings that are at least a week old."""
         history, horizon = outcomes.history, judged.funnel.horizons[place]
-        came = np.full(len(judged), np.nan)
+        observed = np.full(len(judged), np.nan)
         factor, share_noise = np.ones(len(judged)), np.zeros(len(judged))
         left = judged.stage <= place
         for days in parts_of(horizon):
             rows = np.flatnonzero(left & (judged.as_of + days * DAY <= history.known_until))
             left[rows] = False
-            came[rows] = _within(outcomes, judged.lead[rows], judged.as_of[rows], days)[:, place]
+            observed[rows] = _within(outcomes, judged.lead[rows], judged.as_of[rows], days)[:, place]
             if days < horizon:
                 share, noise = _shares(outcomes, place, days)
                 factor[rows], share_noise[rows] = share[judged.stage[rows]], noise[judged.stage[rows]]
-        said = judged.probability[:, place] * factor
-        known = ~np.isnan(came) & ~np.isnan(said)
-        return cls(judged.lead[known], judged.as_of[known], said[known], came[known], share_noise[known])
+        predicted = judged.probability[:, place] * factor
+        known = ~np.isnan(observed) & ~np.isnan(predicted)
+        return cls(judged.lead[known], judged.as_of[known], predicted[known], observed[known], share_noise[known])
 
-    def of(self, rows: Bools) -> _Said:
-        return _Said(self.lead[rows], self.as_of[rows], self.said[rows], self.came[rows], self.share_noise[rows])
+    def of(self, rows: Bools) -> _Predicted:
+        return _Predicted(
+            self.lead[rows], self.as_of[rows], self.predicted[rows], self.observed[rows], self.share_noise[rows]
+        )
 
     def fewest_leads(self) -> int:
-        return min(len(np.unique(self.lead[self.came == each])) for each in (0, 1))
+        return min(len(np.unique(self.lead[self.observed == each])) for each in (0, 1))
 
 
 def levels(judged: Judged, outcomes: Outcomes) -> list[Finding]:
     """For each stage to reach, whether its level moved.
 
-    Looked at are what was said beside what came, on the latest mornings and on all on which something was said, because
-    where a level rises slowly a model is behind on every morning; and what came beside what used to come, as far as the
-    model seems to be behind. ``p`` is of all looks at all stages together, or that of the stage if it is higher: so of
-    all levels together there is one test.
+    Predictions are compared with what was observed, on the latest mornings and on all that have predictions, because a
+    model is behind on every morning where a level rises slowly. Where it seems to be behind, what was observed lately
+    is also compared with what was usual before. ``p`` is that of all comparisons of all stages together, or that of the
+    stage if it is higher: so of all levels together there is one test.
     """
     clearest, own, every = [], [], []
     for place in range(len(judged.funnel.later_stages)):
-        said = _Said.read(judged, outcomes, place)
-        beside = [_beside(outcomes, place, look) for look in _looks(said, outcomes)]
+        predicted = _Predicted.read(judged, outcomes, place)
+        beside = [_beside(outcomes, place, look) for look in _looks(predicted, outcomes)]
         moved = _moved(outcomes, place, [each.z for each in beside if each is not None])
         known = [each for each in (*beside, moved) if each is not None]
         if known:
@@ -108,45 +110,47 @@ def together(p: list[float]) -> float:
     return float(cauchy.sf(np.tan(np.pi * (0.5 - np.clip(p, 1e-15, 0.99))).mean()))
 
 
-def _looks(said: _Said, outcomes: Outcomes) -> list[_Said]:
+def _looks(predicted: _Predicted, outcomes: Outcomes) -> list[_Predicted]:
     """The last windows that hold enough leads of either outcome, and all mornings."""
-    if not len(said.lead):
+    if not len(predicted.lead):
         return []
     span = outcomes.days * DAY
-    ago = (said.as_of.max() - said.as_of) // span
+    ago = (predicted.as_of.max() - predicted.as_of) // span
     for enough in (ENOUGH_LEADS, LEAST_LEADS):
         for n in range(1, int(ago.max()) + 1):
-            latest = said.of(ago < n)
+            latest = predicted.of(ago < n)
             if latest.fewest_leads() >= enough:
-                return [latest, said]
-    return [said] if said.fewest_leads() >= LEAST_LEADS else []
+                return [latest, predicted]
+    return [predicted] if predicted.fewest_leads() >= LEAST_LEADS else []
 
 
-def _beside(outcomes: Outcomes, place: int, known: _Said) -> Finding | None:
-    """What was said beside what came; None without enough windows before."""
+def _beside(outcomes: Outcomes, place: int, known: _Predicted) -> Finding | None:
+    """What was predicted beside what was observed; None without enough windows before."""
     stage = outcomes.history.funnel.later_stages[place]
     begin = int(known.as_of.min())
     rates = outcomes.rates(place, begin)
-    off = Resamples.of(known.lead, 0).by_lead(known.came - known.said)[:, 0]
-    said, came = float(known.said.sum()), float(known.came.sum())
+    off = Resamples.of(known.lead, 0).by_lead(known.observed - known.predicted)[:, 0]
+    predicted, observed = float(known.predicted.sum()), float(known.observed.sum())
     root = float(off.sum() / np.sqrt((off**2).sum()))
-    apart = float(np.log((came + 0.5) / (said + 0.5)))
+    apart = float(np.log((observed + 0.5) / (predicted + 0.5)))
     if rates.n_past < LEAST_PAST or not root or not apart:
         return None
     # What was learnt from few, and the shares, are known no better.
-    learnt = 1 / max(float(rates.came[rates.past].sum()), 1.0)
-    learnt += float((known.said * np.sqrt(known.share_noise)).sum() / said) ** 2
+    learnt = 1 / max(float(rates.observed[rates.past].sum()), 1.0)
+    learnt += float((known.predicted * np.sqrt(known.share_noise)).sum() / predicted) ** 2
     z, p = _clear(apart, (apart / root) ** 2 + learnt, rates)
-    before, now = said / len(known.lead), came / len(known.lead)
+    before, now = predicted / len(known.lead), observed / len(known.lead)
     since = (EPOCH + timedelta(microseconds=begin)).date()
     words = f"{stage}: predicted {before:.1%} on average, observed {now:.1%}, on the mornings since {since}"
     return Finding("level", stage, before, now, z, p, words, RECALIBRATE)
 
 
 def _moved(outcomes: Outcomes, place: int, behind: list[float]) -> Finding | None:
-    """What came lately beside the earlier half of the time before; None if not known, or if the model is not behind.
+    """What was observed lately beside the earlier half of the time before.
 
-    The earlier half, because what rises slowly is little above the mean of all that came before.
+    None if that is not known, or if the model is not behind.
+
+    The earlier half, because what rises slowly is little above the mean of all that was observed before.
     """
     stage, windows, n_late = (
         outcomes.history.funnel.later_stages[place],
@@ -159,16 +163,16 @@ def _moved(outcomes: Outcomes, place: int, behind: list[float]) -> Finding | Non
     all_before = outcomes.rates(place, int(windows.edges[n_before]))
     rates = outcomes.rates(place, int(windows.edges[-(-n_before // 2)]))
     late = windows.last(n_late)
-    came, expected, n = (float(each[late].sum()) for each in (rates.came, rates.expected, rates.n))
+    observed, expected, n = (float(each[late].sum()) for each in (rates.observed, rates.expected, rates.n))
     if all_before.n_past < LEAST_PAST or not expected:
         return None
-    apart = float(np.log((came + 0.5) / (expected + 0.5)))
+    apart = float(np.log((observed + 0.5) / (expected + 0.5)))
     per_lead = outcomes.rows_per_lead(place, n_late)
-    sampling = per_lead * (1 - rates.usual) * (1 / expected + 1 / max(float(rates.came[rates.past].sum()), 1.0))
+    sampling = per_lead * (1 - rates.usual) * (1 / expected + 1 / max(float(rates.observed[rates.past].sum()), 1.0))
     z, p = _clear(apart, sampling, all_before)
     if not any(each * np.sign(z) >= BEHIND for each in behind):
         return None
-    before, now, stage = expected / n, came / n, outcomes.history.funnel.later_stages[place]
+    before, now, stage = expected / n, observed / n, outcomes.history.funnel.later_stages[place]
     words = f"{stage}: {now:.1%} of leads reached it lately, {before:.1%} long before, and predictions lag behind"
     return Finding("level", stage, before, now, z, p, words, RECALIBRATE)
 

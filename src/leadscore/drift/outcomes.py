@@ -111,13 +111,13 @@ class Rates(NamedTuple):
 
     Attributes
     ----------
-    came, expected, n : ndarray of float64, shape (n_windows,)
+    observed, expected, n : ndarray of float64, shape (n_windows,)
         Leads that did; that would have as usual, of these stages and days in stage; and leads in all.
     past : ndarray of bool, shape (n_windows,)
         The windows that are what is usual.
     """
 
-    came: Float64s
+    observed: Float64s
     expected: Float64s
     n: Float64s
     past: Bools
@@ -130,21 +130,21 @@ class Rates(NamedTuple):
     @property
     def usual(self) -> float:
         """The share that reached the stage in the past."""
-        return float(self.came[self.past].sum() / max(self.n[self.past].sum(), 1.0))
+        return float(self.observed[self.past].sum() / max(self.n[self.past].sum(), 1.0))
 
     def noise(self) -> float:
-        """Variance, from window to window, of the log of what came over what is usual.
+        """Variance, from window to window, of the log of what was observed over what is usual.
 
         Beyond chance, and beyond a straight line: a level that rises all the time makes a model wrong.
         """
         kept = self.past & (self.expected > 0)
-        came, expected = self.came[kept], self.expected[kept]
-        line = np.column_stack((np.ones(len(came)), np.arange(len(came)) - len(came) / 2))
+        observed, expected = self.observed[kept], self.expected[kept]
+        line = np.column_stack((np.ones(len(observed)), np.arange(len(observed)) - len(observed) / 2))
         weight = np.sqrt(expected)
-        ratio = came / expected - 1
+        ratio = observed / expected - 1
         fitted = line @ np.linalg.lstsq(line * weight[:, None], ratio * weight, rcond=None)[0]
-        beyond = (expected * (ratio - fitted) ** 2).sum() * len(came) / max(len(came) - 2, 1)
-        return max(float((beyond - len(came) * (1 - self.usual)) / expected.sum()), LEVEL_NOISE**2)
+        beyond = (expected * (ratio - fitted) ** 2).sum() * len(observed) / max(len(observed) - 2, 1)
+        return max(float((beyond - len(observed) * (1 - self.usual)) / expected.sum()), LEVEL_NOISE**2)
 
 
 def orders(judged: Judged, outcomes: Outcomes) -> list[Finding]:

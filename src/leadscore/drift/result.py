@@ -1,4 +1,4 @@
-"""What is said of drift: findings, each with a sentence, and one advice."""
+"""What drift was found: findings, each with a sentence, and one advice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TO_DO: dict[Advice, str] = {
     LOOK: "Find out what happened to the source or the tracking, and mend it, before you train or promote.",
 }
 NONE_FOUND = "no drift found"
-# Chance that anything is said in a run though nothing moved.
+# Chance of a finding in a run though nothing moved.
 FALSE_ALARM = 0.01
 # How that is shared out. Effects of columns are known worst; where a source died or touches stopped, that is clear.
 SHARES = {"level": 0.25, "order": 0.05, "meaning": 0.45, "inputs": 0.25}
@@ -37,7 +37,7 @@ class Finding:
     subject : str
         The stage, attribute, value or kind of touch.
     before, now : float
-        The figures in the sentence: for a level, what was said and what came.
+        The figures in the sentence: for a level, what was predicted and what was observed.
     z, p : float
         How many standard deviations of what is usual lie between them, and how likely that is by chance.
     sentence : str

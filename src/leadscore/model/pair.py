@@ -39,7 +39,7 @@ class Pair:
         (`leadscore.metrics.WithinMornings`); NaN where that is not known.
     n_reached, n_not_reached : int
         Leads of either outcome on these mornings.
-    said, came : float
+    predicted, observed : float
         Mean probability and share that reached on the latest mornings with known outcomes, before the correction; NaN
         where the level was not corrected.
     """
@@ -54,8 +54,8 @@ class Pair:
     order_most: float = float("nan")
     n_reached: int = 0
     n_not_reached: int = 0
-    said: float = float("nan")
-    came: float = float("nan")
+    predicted: float = float("nan")
+    observed: float = float("nan")
 
     @property
     def corrected(self) -> bool:
@@ -76,8 +76,8 @@ class Pair:
             return f"The trees order leads on later mornings: {order}."
         if self.state == LEVEL_CORRECTED:
             return (
-                f"The trees order leads on later mornings: {order}. Their level was corrected: they said "
-                f"{self.said:.1%} on the latest mornings with known outcomes, and {self.came:.1%} came."
+                f"The trees order leads on later mornings: {order}. Their level was corrected: on the latest mornings with "
+                f"known outcomes they predicted {self.predicted:.1%} on average, and {self.observed:.1%} reached it."
             )
         if self.state == LEVEL_ONLY:
             return f"The trees order leads no better than chance on later mornings: {order}."

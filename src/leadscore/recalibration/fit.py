@@ -195,7 +195,9 @@ def _calibrated(stage: StageModel, margin: Float64s, outcome: Float64s, *, both:
 def _uncorrected(pair: Pair) -> Pair:
     if pair.state != LEVEL_CORRECTED:
         return pair
-    return replace(pair, state=RANKS, slope=1.0, intercept=0.0, level=0.0, said=float("nan"), came=float("nan"))
+    return replace(
+        pair, state=RANKS, slope=1.0, intercept=0.0, level=0.0, predicted=float("nan"), observed=float("nan")
+    )
 
 
 def _moved(recent: Recent, place: int, window: Window, renewed: _Renewed, said: tuple[Float64s, Float64s]) -> Moved:

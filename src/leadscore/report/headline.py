@@ -197,6 +197,9 @@ def _verdict(peers: tuple[Peer, ...]) -> str:
     ):
         names = [SHORT[peer.name] for peer in peers if _held(peer.precision_gain) == held]
         sentences += [f"{before} {listed(names)}{after}."] if names else []
+    better = [SHORT[peer.name] for peer in peers if peer.loss_gain.high < 0]
+    if better:
+        sentences.append(f"The probabilities of {listed(better)} are clearly better (log loss).")
     return " ".join(sentences)
 
 

@@ -102,7 +102,7 @@ def pairs(trained: Trained) -> Table:
             state = TOO_FEW if stage.fallback else pair.state
             served = "trees" if pair.trees and not stage.fallback else "base rate"
             bounds = "" if math.isnan(pair.order_least) else f"{pair.order_least:.3f} to {pair.order_most:.3f}"
-            level = f"{percent(pair.said)} to {percent(pair.came)}" if pair.level else ""
+            level = f"{percent(pair.predicted)} to {percent(pair.observed)}" if pair.level else ""
             texts = (state, served, counted(pair.n_reached), counted(pair.n_not_reached), level)
             cells = [Cell(name), Cell(current), *map(Cell, texts)]
             rows.append((*cells[:4], Cell(decimal(pair.order), bounds), *cells[4:]))
