@@ -76,8 +76,8 @@ class Pair:
             return f"The trees order leads on later mornings: {order}."
         if self.state == LEVEL_CORRECTED:
             return (
-                f"The trees order leads on later mornings: {order}. Their level was corrected: on the latest mornings with "
-                f"known outcomes they predicted {self.predicted:.1%} on average, and {self.observed:.1%} reached it."
+                f"The trees order leads on later mornings: {order}. Their level was corrected: on the latest mornings "
+                f"with known outcomes they predicted {self.predicted:.1%} on average, and {self.observed:.1%} reached it."
             )
         if self.state == LEVEL_ONLY:
             return f"The trees order leads no better than chance on later mornings: {order}."
