@@ -15,6 +15,7 @@ from numpy.testing import assert_array_equal
 from scipy.special import expit, logit
 
 from benchmarks.worlds import DAYS, World, company
+from leadscore import training
 from leadscore.backtest import Backtest, backtest, default_cuts, learn_until
 from leadscore.explain import explain
 from leadscore.findings import findings
@@ -285,3 +286,15 @@ def test_a_level_is_left_where_to_correct_it_would_have_harmed(raised: tuple[His
 
     assert (QUALIFIED, FROM_LEAD) not in helped
     assert (QUALIFIED, FROM_LEAD) in helped_before(history, past, plain)
+
+
+def test_grades_are_of_what_is_served(
+    quiet: History, quiet_model: FunnelModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised_by = quiet_model.serving([[Pair(RANKS, level=1.0)], [Pair(RANKS), Pair(RANKS)]])
+    monkeypatch.setattr(training, "served_pairs", lambda *_: raised_by)
+
+    trained = training.train(quiet, n_jobs=1)
+
+    before = quiet_model.grades_.edges[0]
+    assert (trained.model.grades_.edges[0] > before).all()

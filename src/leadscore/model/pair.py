@@ -75,9 +75,10 @@ class Pair:
         if self.state == RANKS:
             return f"The trees order leads on later mornings: {order}."
         if self.state == LEVEL_CORRECTED:
+            level = f"they predicted {self.predicted:.1%} on average, and {self.observed:.1%} reached it"
             return (
                 f"The trees order leads on later mornings: {order}. Their level was corrected: on the latest mornings "
-                f"with known outcomes they predicted {self.predicted:.1%} on average, and {self.observed:.1%} reached it."
+                f"with known outcomes {level}."
             )
         if self.state == LEVEL_ONLY:
             return f"The trees order leads no better than chance on later mornings: {order}."
