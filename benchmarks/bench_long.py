@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from scipy.special import expit
 
+from benchmarks.worlds import events, times
 from leadscore.config import TableName, parse_funnel
 from leadscore.examples import learning_examples
 from leadscore.history import build_history, check_tables
@@ -24,7 +26,6 @@ from leadscore.training import train
 
 if TYPE_CHECKING:
     from leadscore.history import History
-    from leadscore.history.line import Bools, Float64s
 
 FUNNEL = """
 [funnel]
@@ -51,18 +52,18 @@ def history(n_leads: int, seed: int = 1) -> History:
     amount = np.round(np.exp(rng.normal(3.7, 0.5, n_leads)), 2)
     article = rng.choice(ARTICLES, n_leads, p=(0.3, 0.1, 0.35, 0.2, 0.05))
     odds = -0.7 + 0.8 * (article == "7") - 0.6 * (amount > 50)
-    at_once = rng.random(n_leads) < _chance(odds)
+    at_once = rng.random(n_leads) < expit(odds)
     sent = ~at_once & (rng.random(n_leads) < 0.9)
     when_sent = created + rng.gamma(3, 30, n_leads)
     reminded = sent & (rng.random(n_leads) < 0.85)
     when_reminded = when_sent + rng.gamma(3, 20, n_leads)
-    late = reminded & (rng.random(n_leads) < _chance(odds - 0.5))
+    late = reminded & (rng.random(n_leads) < expit(odds - 0.5))
     when_paid = np.where(at_once, created + rng.gamma(1.5, 8, n_leads), when_reminded + rng.gamma(2, 60, n_leads))
     collected = reminded & ~late & (rng.random(n_leads) < 0.6)
     when_collected = when_reminded + 300 + rng.gamma(3, 80, n_leads)
     names = np.array([f"F{number:06}" for number in range(n_leads)])
     moves = [
-        _moves(names, stage, when, rows & (when < days))
+        events(names[rows & (when < days)], "stage", stage, when[rows & (when < days)], BEGIN)
         for stage, when, rows in (
             ("sent", when_sent, sent),
             ("reminded", when_reminded, reminded),
@@ -75,13 +76,15 @@ def history(n_leads: int, seed: int = 1) -> History:
     when = created[lead] + rng.gamma(1.5, 90, len(lead))
     touched = when < days
     raw: dict[TableName, pa.Table] = {
-        "leads": pa.table({"lead_id": names, "created_at": _texts(created), "amount": amount, "article": article}),
+        "leads": pa.table(
+            {"lead_id": names, "created_at": times(created, BEGIN), "amount": amount, "article": article}
+        ),
         "transitions": pa.concat_tables(moves),
         "touches": pa.table(
             {
                 "lead_id": names[lead[touched]],
                 "kind": rng.choice(("letter", "call", "appeal"), int(touched.sum()), p=(0.6, 0.3, 0.1)),
-                "occurred_at": _texts(when[touched]),
+                "occurred_at": times(when[touched], BEGIN),
             }
         ),
     }
@@ -110,22 +113,6 @@ def main() -> None:
         "log_loss": round(trained.findings.overall["log_loss"], 4),
     }
     print(json.dumps(found))
-
-
-def _chance(log_odds: Float64s) -> Float64s:
-    return 1 / (1 + np.exp(-log_odds))
-
-
-def _moves(names: np.typing.NDArray[np.str_], stage: str, when: Float64s, rows: Bools) -> pa.Table:
-    return pa.table(
-        {"lead_id": names[rows], "stage": [stage] * int(rows.sum()), "occurred_at": _texts(when[rows])},
-        schema=pa.schema([(name, pa.string()) for name in ("lead_id", "stage", "occurred_at")]),
-    )
-
-
-def _texts(days: Float64s) -> list[str]:
-    moments = np.datetime64(BEGIN.replace(tzinfo=None), "s") + np.round(days * 86_400).astype("timedelta64[s]")
-    return [f"{each}Z" for each in moments.astype(str).tolist()]
 
 
 if __name__ == "__main__":

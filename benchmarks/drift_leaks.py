@@ -15,20 +15,20 @@ import argparse
 import json
 import time
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from scipy.special import expit
 
-from benchmarks.worlds import BEGIN, DAYS, day
+from benchmarks.worlds import DAYS, day, events, times
 from leadscore.backtest import backtest, default_cuts
 from leadscore.config import TableName, parse_funnel
 from leadscore.findings import findings
 from leadscore.history import History, build_history, check_tables
 
 if TYPE_CHECKING:
-    from leadscore.history.line import Bools, Float64s
+    from leadscore.history.line import Bools
 
 FUNNEL = """
 [funnel]
@@ -98,19 +98,19 @@ def tables(world: LeakWorld, n_leads: int, seed: int) -> dict[TableName, pa.Tabl
     source = rng.choice(SOURCES, n_leads, p=(0.5, 0.3, 0.2))
     fit = rng.normal(size=n_leads)
     odds = world.fit * fit + 0.7 * (source == "referral")
-    qualified = rng.random(n_leads) < _chance(odds - 1)
+    qualified = rng.random(n_leads) < expit(odds - 1)
     # Less than before, or it would order leads by both steps together far better than by one.
-    won = qualified & (rng.random(n_leads) < _chance(odds / 3 - 0.7))
+    won = qualified & (rng.random(n_leads) < expit(odds / 3 - 0.7))
     step = created + rng.gamma(2, 5, n_leads)
     end = step + rng.gamma(2, 9, n_leads)
     closed = won | (rng.random(n_leads) >= world.given_up)
     names = np.array([f"{number:06}" for number in range(n_leads)])
     moves = [
-        _rows(names, "stage", kind, when, rows)
-        for kind, when, rows in (
-            ("qualified", step, qualified),
-            ("won", end, won),
-            ("lost", end, closed & ~won),
+        events(names[rows], "stage", stage, when[rows])
+        for stage, when, rows in (
+            ("qualified", step, qualified & (step < DAYS)),
+            ("won", end, won & (end < DAYS)),
+            ("lost", end, closed & ~won & (end < DAYS)),
         )
     ]
     # A lead that is given up is called for a week or so, any other until it is closed.
@@ -120,13 +120,14 @@ def tables(world: LeakWorld, n_leads: int, seed: int) -> dict[TableName, pa.Tabl
     calls = rng.poisson((worked_until - created) / 6)
     called = np.repeat(np.arange(n_leads), calls)
     when = created[called] + rng.random(len(called)) * (worked_until - created)[called]
-    touches = [_rows(names[called], "kind", "call", when, when < DAYS)]
+    touches = [events(names[called], "kind", "call", when)]
     known = qualified & (step < DAYS)
     if world.proposals:
-        touches.append(_rows(names, "kind", "proposal", created + 0.01, known ^ _mistaken(rng, n_leads)))
+        with_proposal = known ^ _mistaken(rng, n_leads)
+        touches.append(events(names[with_proposal], "kind", "proposal", created[with_proposal] + 0.01))
     leads: dict[str, Any] = {
         "lead_id": names,
-        "created_at": _texts(created),
+        "created_at": times(created),
         "source": source,
         "employees": np.round(np.exp(rng.normal(4, 1.2, n_leads))),
         "fit": np.round(fit, 3),
@@ -174,24 +175,8 @@ def main() -> None:
     print(json.dumps({"leaks": totals}))
 
 
-def _chance(log_odds: Float64s) -> Float64s:
-    return 1 / (1 + np.exp(-log_odds))
-
-
 def _mistaken(rng: np.random.Generator, n: int) -> Bools:
     return np.asarray(rng.random(n) < WRONG)
-
-
-def _rows(names: Any, column: str, name: str, when: Float64s, rows: Bools) -> pa.Table:
-    kept = rows & (when < DAYS)
-    return pa.table(
-        {"lead_id": names[kept], column: [name] * int(kept.sum()), "occurred_at": _texts(when[kept])},
-        schema=pa.schema([(each, pa.string()) for each in ("lead_id", column, "occurred_at")]),
-    )
-
-
-def _texts(days: Float64s) -> list[str]:
-    return [f"{BEGIN + timedelta(days=float(each)):%Y-%m-%dT%H:%M:%SZ}" for each in days]
 
 
 if __name__ == "__main__":

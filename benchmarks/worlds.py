@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from scipy.special import expit
 
 from leadscore.config import TableName, parse_funnel
 from leadscore.history import History, build_history, check_tables
@@ -16,7 +17,7 @@ from leadscore.history.zone import micros
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from leadscore.history.line import Bools, Float64s
+    from leadscore.history.line import Float64s
 
     Names = np.typing.NDArray[np.str_]
 
@@ -106,9 +107,9 @@ def company(world: World, n_leads: int, seed: int) -> History:
     added = np.array([world.source(day)[each] for day, each in zip(created, source, strict=True)])
     added += np.array([world.large(day) for day in created]) * (employees > np.median(employees))
     bulk = np.array([world.bulk(day) for day in created])
-    suits = rng.random(n_leads) < _chance(QUALIFIED + level + added)
+    suits = rng.random(n_leads) < expit(QUALIFIED + level + added)
     qualified = suits | bulk
-    won = suits & (rng.random(n_leads) < _chance(WON + level / 2 + world.carried * added))
+    won = suits & (rng.random(n_leads) < expit(WON + level / 2 + world.carried * added))
     step = created + rng.gamma(2, 5, n_leads)
     end = step + np.where(qualified, rng.gamma(2, 10, n_leads), rng.gamma(2, 8, n_leads))
     if world.memoryless:
@@ -116,13 +117,16 @@ def company(world: World, n_leads: int, seed: int) -> History:
         end = step + np.where(qualified, apart.exponential(20, n_leads), 0.0)
     names = np.array([f"{number:06}" for number in range(n_leads)])
     moves = [
-        _moves(names, "qualified", step, qualified),
-        _moves(names, "won", end, won),
-        _moves(names, "lost", end, ~won),
+        events(names[rows], "stage", stage, when[rows])
+        for stage, when, rows in (
+            ("qualified", step, qualified & (step < DAYS)),
+            ("won", end, won & (end < DAYS)),
+            ("lost", end, ~won & (end < DAYS)),
+        )
     ]
     raw: dict[TableName, pa.Table] = {
         "leads": pa.table(
-            {"lead_id": names, "created_at": _texts(created), "employees": employees, "source": source.astype(str)}
+            {"lead_id": names, "created_at": times(created), "employees": employees, "source": source.astype(str)}
         ),
         "transitions": pa.concat_tables(moves),
         "touches": _touches(world, names, created, np.minimum(end, DAYS), apart),
@@ -166,21 +170,24 @@ def _touches(world: World, names: Names, begin: Float64s, end: Float64s, rng: np
         kept = rng.random(len(when)) * most < rate
         columns["lead_id"] += names[lead[kept]].tolist()
         columns["kind"] += [kind] * int(kept.sum())
-        columns["occurred_at"] += _texts(when[kept])
+        columns["occurred_at"] += times(when[kept])
     return pa.table(columns, schema=pa.schema([(name, pa.string()) for name in columns]))
 
 
-def _chance(log_odds: Float64s) -> Float64s:
-    return 1 / (1 + np.exp(-log_odds))
+def events(names: Names, column: str, name: str, when: Float64s, begin: datetime = BEGIN) -> pa.Table:
+    """Rows of one stage (``stage``) or of one kind of touch (``kind``), one per lead named.
 
-
-def _moves(names: Names, stage: str, when: Float64s, rows: Bools) -> pa.Table:
-    kept = rows & (when < DAYS)
+    Parameters
+    ----------
+    when : ndarray of float64, shape (n_rows,)
+        In days from ``begin`` on.
+    """
     return pa.table(
-        {"lead_id": names[kept], "stage": [stage] * int(kept.sum()), "occurred_at": _texts(when[kept])},
-        schema=pa.schema([(name, pa.string()) for name in ("lead_id", "stage", "occurred_at")]),
+        {"lead_id": names, column: [name] * len(names), "occurred_at": times(when, begin)},
+        schema=pa.schema([(each, pa.string()) for each in ("lead_id", column, "occurred_at")]),
     )
 
 
-def _texts(days: Float64s) -> list[str]:
-    return [f"{BEGIN + timedelta(days=float(each)):%Y-%m-%dT%H:%M:%SZ}" for each in days]
+def times(days: Float64s, begin: datetime = BEGIN) -> list[str]:
+    """Days from a moment on as times in UTC."""
+    return [f"{begin + timedelta(days=float(each)):%Y-%m-%dT%H:%M:%SZ}" for each in days]

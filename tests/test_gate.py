@@ -430,3 +430,20 @@ def test_candidate_that_learnt_from_a_broken_month_is_held_back(
     assert looked_at == [(simple, old.trained_until_, candidate.trained_until_)]
     assert [rule.name for rule in verdict.rules if not rule.kept] == ["inputs"]
     assert verdict.decision == "held back"
+
+
+def test_a_champion_with_a_leak_alarm_is_no_yardstick(simple: History) -> None:
+    candidate = learn_until(simple, simple.known_until - 45 * DAY, n_jobs=1)
+    better = changed(candidate)
+    worse = changed(candidate, intercept=2.0)
+    assert compare(simple, worse, better, n_jobs=1).decision == "held back"
+    better.doubts_ = ("leak? won from qualified: order .99 on later mornings",)
+
+    verdict = compare(simple, worse, better, n_jobs=1)
+
+    names = [each.name for each in verdict.rules]
+    assert rule(verdict, "champion").kept
+    assert not {"log loss", "level", "order", "capacity precision", "segments"} & set(names)
+    assert {"base rate", "logistic regression", "inputs", "leaks"} <= set(names)
+    better.doubts_ = ("on later mornings the base rate is clearly better in log loss",)
+    assert "level" in [each.name for each in compare(simple, worse, better, n_jobs=1).rules]

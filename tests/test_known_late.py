@@ -10,9 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import drift_leaks
+from benchmarks.drift_leaks import DEMO, FUNNEL, NOTE, LeakWorld
 from leadscore.backtest import judge, learn_until
 from leadscore.baselines import NaiveBayes
 from leadscore.config import parse_funnel
+from leadscore.drift.entering import new_leads
+from leadscore.drift.windows import Windows
 from leadscore.errors import ConfigError
 from leadscore.examples import judging_examples
 from leadscore.funnel import open_leads
@@ -169,3 +173,18 @@ def test_the_api_stores_what_is_known_late(api: Running, history: History, model
     assert stored.vocabulary.categories["industry"][stored.categories["industry"][place]] == "mining"
     amount = stored.changes["amount"]
     assert amount.value[amount.lead == place].tolist() == [900.0]
+
+
+def test_a_column_that_is_known_late_is_no_drift() -> None:
+    world = LeakWorld(planted=(NOTE, DEMO))
+    declared = FUNNEL.replace("[attributes]", f'[attributes]\nknown_late = ["{NOTE}", "{DEMO}"]')
+    history, plain = (drift_leaks.company(world, 600, 1, settings) for settings in (declared, FUNNEL))
+
+    def compared(of: History) -> set[str]:
+        windows = Windows.until(of, of.known_until, 28)
+        late = np.arange(len(windows)) == len(windows) - 1
+        subjects = [each.subject for each in new_leads(of, windows, ~late, late)]
+        return {name for name in (NOTE, DEMO) if any(name in subject for subject in subjects)}
+
+    assert compared(plain) == {NOTE, DEMO}
+    assert not compared(history)

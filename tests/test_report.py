@@ -523,10 +523,10 @@ def test_what_the_gate_would_hold_back_is_a_doubt(trained: Trained, history: His
 
     assert held("logistic regression", better, unsure) == ()
     assert held("logistic regression", worse, worse) == (
-        "on later mornings logistic regression is clearly better in log loss and precision at capacity",
+        "on later mornings a logistic regression is clearly better in log loss and precision at capacity",
     )
     assert held("base rate", unsure, worse) == (
-        "on later mornings base rate is clearly better in precision at capacity",
+        "on later mornings the base rate is clearly better in precision at capacity",
     )
     assert held("oldest first", worse, worse) == ()
     chance = replace(found, overall=found.overall | {"order": 0.51, "order_least": 0.49})

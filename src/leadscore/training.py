@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# The baselines that no model may be clearly behind, as they are named in sentences.
+WITH_ARTICLE = {BASE_RATE: "the base rate", LOGISTIC: "a logistic regression"}
+
 
 @dataclass(frozen=True, slots=True)
 class Trained:
@@ -116,6 +119,6 @@ def doubts(model: FunnelModel, found: Findings, baselines: Sequence[Peer]) -> tu
     for peer in baselines:
         gains = {"log loss": peer.loss_gain, "precision at capacity": peer.precision_gain}
         behind = [what for what, gain in gains.items() if gain.clearly_below()]
-        if peer.name in {BASE_RATE, LOGISTIC} and behind:
-            sentences.append(f"on later mornings {peer.name} is clearly better in {' and '.join(behind)}")
+        if peer.name in WITH_ARTICLE and behind:
+            sentences.append(f"on later mornings {WITH_ARTICLE[peer.name]} is clearly better in {' and '.join(behind)}")
     return (*(str(leak) for leak in found.leaks), *sentences)

@@ -43,7 +43,7 @@ def new_leads(history: History, windows: Windows, past: Bools, late: Bools) -> l
         fixed: history.at(lead, history.known[lead] + (0 if fixed else CHANGES_KNOWN_DAYS * DAY))
         for fixed in ((True, False) if history.changes else (True,))
     }
-    attributes, changes = history.funnel.attributes, history.funnel.changes
+    attributes, changes = history.funnel.attributes.known_in_time, history.funnel.changes.known_in_time
     for fixed, names in ((True, attributes.numbers), (False, changes.numbers)):
         for name in names:
             value = snapshots[fixed].number(name)

@@ -143,13 +143,14 @@ def _columns(history: History, weeks: _Weeks) -> list[tuple[str, Float64s]]:
     """Names, and columns of shape (n_rows,): numbers in standard deviations, values and kinds of touch as 0 and 1."""
     snapshot = history.at(weeks.lead, weeks.begin)
     names, columns = [], []
-    for name in (*history.funnel.attributes.numbers, *history.funnel.changes.numbers):
+    attributes, changes = history.funnel.attributes.known_in_time, history.funnel.changes.known_in_time
+    for name in (*attributes.numbers, *changes.numbers):
         value = snapshot.number(name)
         usual = np.sort(value[~np.isnan(value)])
         if len(usual) and usual[0] < usual[-1]:
             names.append(f"one standard deviation more of {name}")
             columns.append(np.nan_to_num(normal_scores(value, usual), nan=0.0))
-    for name in (*history.funnel.attributes.categories, *history.funnel.changes.categories):
+    for name in (*attributes.categories, *changes.categories):
         if name == OWNER:
             continue
         code, values = snapshot.category(name).astype(np.int64), history.vocabulary.categories[name]

@@ -117,7 +117,7 @@ def touch_volumes(history: History, rows: OpenLeads, windows: Windows, past: Boo
         if count.any():
             of = f"touches of kind {name} per open lead and week"
             found.append(Statistic("volume", f"touches {name}", of, *_rates(count, weeks, past)))
-    for name in (each for each in history.funnel.attributes.categories if each != OWNER):
+    for name in (each for each in history.funnel.attributes.known_in_time.categories if each != OWNER):
         code, values = history.categories[name][rows.lead].astype(np.int64), history.vocabulary.categories[name]
         in_past = (window >= 0) & past[window]
         share = float(np.mean((window >= 0) & late[window]) / max(float(np.mean(in_past)), 1e-9))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from leadscore.drift import only_learnt
 from leadscore.gate.comparison import LATER, Comparison, enough_on
 from leadscore.gate.recipe import Recipe, as_read_by
-from leadscore.gate.rules import against_the_champion, alone, of_the_inputs, of_the_model
+from leadscore.gate.rules import NO_YARDSTICK, against_the_champion, alone, knows_outcomes, of_the_inputs, of_the_model
 from leadscore.gate.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def compare(history: History, candidate: FunnelModel, champion: FunnelModel, n_j
         found = look(history, ours, theirs)
         if isinstance(found, Comparison):
             inputs = of_the_inputs(learnt, by_later_mornings=found.evidence.name == LATER)
-            rules = [*against_the_champion(history, found), *alone(found, candidate), inputs, *rules]
+            held = [NO_YARDSTICK] if knows_outcomes(champion) else against_the_champion(history, found)
+            rules = [*held, *alone(found, candidate), inputs, *rules]
             return Verdict((*evidence, found.evidence), tuple(rules))
         evidence.append(found)
     rules = [of_the_inputs(learnt, by_later_mornings=False), *rules]

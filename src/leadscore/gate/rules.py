@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import norm
 
 from leadscore.gate.verdict import Rule
+from leadscore.leaks import ALARM
 from leadscore.metrics import (
     Interval,
     Resamples,
@@ -37,6 +38,15 @@ SIZEABLE_SHARE, SIZEABLE_LEADS = 0.05, 40
 FALSE_ALARM = 0.01
 # Nothing is said of an order whose 99 % bounds lie farther from it.
 KNOWN_WITHIN = 0.1
+
+
+# Where the champion knows outcomes beforehand, whatever is honest looks worse.
+NO_YARDSTICK = Rule("champion", kept=True, found="it has a leak alarm, so the candidate is judged alone")
+
+
+def knows_outcomes(champion: FunnelModel) -> bool:
+    """Whether a leak was suspected when it was trained."""
+    return any(doubt.startswith(ALARM) for doubt in champion.doubts_)
 
 
 def against_the_champion(history: History, found: Comparison) -> list[Rule]:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from leadscore.leaks.sources import ColumnSource
 
 
+# What the sentence of a leak begins with.
+ALARM = "leak?"
+
+
 @dataclass(frozen=True, slots=True)
 class Suspect:
     """A source that seems to know whether leads reach a stage.
@@ -72,7 +76,7 @@ class Leak:
     remedies: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"leak? {self.stage} from {self.current}: {self.text}"
+        return f"{ALARM} {self.stage} from {self.current}: {self.text}"
 
     @property
     def text(self) -> str:

@@ -99,7 +99,8 @@ class WithinMornings:
         [interval] = self.leads.intervals(lambda drawn: np.array([self.value(drawn)]))
         deviation = (interval.high - interval.low) / (2 * norm.isf((1 - 0.95) / 2))
         width = float(norm.isf(1 - BOUND)) * deviation
-        return Order(interval, interval.value - width, interval.value + width, *counts)
+        least, most = (np.clip(interval.value + side * width, 0.0, 1.0) for side in (-1, 1))
+        return Order(interval, float(least), float(most), *counts)
 
     def value(self, drawn: Float64s) -> float:
         """How well the score orders them, by how often each lead counts, shape (n_leads,)."""

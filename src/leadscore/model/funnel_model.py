@@ -288,7 +288,7 @@ class FunnelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         if differ:
             raise ModelError(
                 f"the model is of another funnel: {', '.join(differ)} of funnel.toml differ from what it was trained "
-                "with; train a model for these data"
+                "with; train a model for these data, or put the one that was trained into service: make promote"
             )
 
     def _probabilities(self, X: Snapshot, features: Float32s) -> Float64s:
